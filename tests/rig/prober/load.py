@@ -1,0 +1,176 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sends requests when they are due, whatever became of the ones before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import json
+import resource
+import signal
+import time
+import typing as t
+from pathlib import Path
+
+import aiohttp
+
+from tests.rig.prober.keystone import Keystone, UnusableError
+from tests.rig.prober.record import Arrival, Folder, Probe, arrivals
+
+HEADER = "X-Probe-Id"
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What to ask for. ``balancers`` are name -> base URL; ``timeout`` seconds make a failure of a request without answer."""
+
+    run: str
+    rate: float
+    balancers: t.Mapping[str, str]
+    weights: t.Mapping[str, int]
+    timeout: float = 10.0
+    seconds: float | None = None
+    until: Path | None = None
+    seed: int = 1
+
+
+def cause_of(exc: Exception) -> str:
+    """Name the failure of a request that got no answer."""
+    if isinstance(exc, asyncio.TimeoutError):
+        return "timeout"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return "refused" if exc.os_error.errno == errno.ECONNREFUSED else "unreachable"
+    if isinstance(exc, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError)):
+        return "reset"
+    return "bad_http"
+
+
+@contextlib.asynccontextmanager
+async def sessions(timeout: float) -> t.AsyncIterator[dict[bool, aiohttp.ClientSession]]:
+    """Two clients: False keeps connections alive, True takes a new one for each request. Neither has a limit or a retry."""
+    async with contextlib.AsyncExitStack() as stack:
+        made = {}
+        for fresh in (False, True):
+            # Kept connections are dropped here before HAProxy would: a request that races with its close is its right,
+            # not a fault of an upgrade.
+            kept = {} if fresh else {"keepalive_timeout": 4.0}
+            connector = aiohttp.TCPConnector(limit=0, force_close=fresh, **kept)
+            session = aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(total=timeout), cookie_jar=aiohttp.DummyCookieJar()
+            )
+            # aiohttp sends a GET again when a kept connection broke under it, which would hide what is counted here. There
+            # is no public switch; its own test server uses this one, and test_prober.py proves that it works.
+            session._retry_connection = False
+            made[fresh] = await stack.enter_async_context(session)
+        yield made
+
+
+class Prober:
+    """One probing: log in through each balancer, then send until told to stop."""
+
+    def __init__(self, load: Load, keystone: Keystone, folder: Folder) -> None:
+        self._load = load
+        self._keystone = keystone
+        self._folder = folder
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Probe, and write all files but the report. Raises UnusableError when the cloud does not even let it log in."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        async with sessions(self._load.timeout) as clients:
+            for count, balancer in enumerate(self._load.balancers):
+                arrival = Arrival(count, 0.0, "token", balancer, fresh=True)
+                probe = await self._send(clients, arrival, "%s-setup-%d" % (self._load.run, count), time.time(), time.monotonic())
+                if probe.failure:
+                    raise UnusableError(
+                        "no token through %s (%s): %s" % (balancer, self._load.balancers[balancer], probe.failure)
+                    )
+            wall, start = time.time(), time.monotonic()
+            about = {key: getattr(self._load, key) for key in ("run", "rate", "timeout", "seed")}
+            about.update(balancers=dict(self._load.balancers), weights=dict(self._load.weights), begin=wall)
+            with self._folder.begin(about) as file:
+                await self._send_all(clients, file, wall, start)
+            self._folder.write("run.json", dict(about, end=wall + self._last))
+
+    async def _send_all(self, clients: dict[bool, aiohttp.ClientSession], file: t.TextIO, wall: float, start: float) -> None:
+        plan = arrivals(self._load.rate, list(self._load.balancers), self._load.weights, self._load.seed)
+
+        async def one(arrival: Arrival) -> None:
+            name = "%s-%d" % (self._load.run, arrival.number)
+            probe = await self._send(clients, arrival, name, wall + arrival.at, start + arrival.at)
+            file.write(json.dumps(dataclasses.asdict(probe)) + "\n")
+
+        async def flush() -> None:
+            # So that little is lost when this process is killed, and others can look on.
+            while not self._stop.is_set():
+                file.flush()
+                if self._load.until is not None and self._load.until.exists():
+                    self._stop.set()
+                await asyncio.sleep(0.2)
+
+        # An exception in a task (a fault of the prober itself) ends everything, loudly.
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(flush())
+            for arrival in plan:
+                if self._load.seconds is not None and arrival.at >= self._load.seconds:
+                    break
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), max(start + arrival.at - time.monotonic(), 0.0))
+                if self._stop.is_set():
+                    break
+                tasks.create_task(one(arrival))
+            self._last = time.monotonic() - start
+            self._stop.set()
+
+    async def _send(
+        self, clients: dict[bool, aiohttp.ClientSession], arrival: Arrival, name: str, due_wall: float, due: float
+    ) -> Probe:
+        """Send one request; ``due`` is on the monotonic clock, ``due_wall`` the same moment on the wall clock."""
+        request = self._keystone.request(arrival.operation, name)
+        late = time.monotonic() - due
+        status: int | None = None
+        try:
+            async with clients[arrival.fresh].request(
+                request.method,
+                self._load.balancers[arrival.balancer] + request.path,
+                headers={**request.headers, HEADER: name},
+                json=request.body,
+                allow_redirects=False,
+            ) as response:
+                status = response.status
+                text = await response.read()
+                failure = self._keystone.judge(arrival.operation, status, response.headers, _json(text), name)
+        except (aiohttp.ClientError, asyncio.TimeoutError) as exc:
+            # An answer that broke off in the middle has a status, and is a failure all the same.
+            failure = cause_of(exc)
+        spent = time.monotonic() - due
+        return Probe(
+            name,
+            arrival.operation,
+            arrival.balancer,
+            arrival.fresh,
+            due_wall,
+            round(late * 1000, 3),
+            round(spent * 1000, 3),
+            status,
+            failure,
+        )
+
+
+def _json(text: bytes) -> t.Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def raise_file_limit() -> None:
+    """Allow as many open connections as the machine grants: when nothing answers, all of them wait."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
