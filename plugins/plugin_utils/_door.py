@@ -1,0 +1,184 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The side of the doors that faces Ansible: task variables in, task results out, and modules called with a hard deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import signal
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, DeadlineError, LifecycleError
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import doors, model, status
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
+
+Result = dict[str, t.Any]
+
+
+def failure(exc: LifecycleError) -> Result:
+    return {"failed": True, "msg": " ".join(part for part in (exc.msg, exc.hint) if part), "code": exc.code, "hint": exc.hint, "evidence": exc.evidence}
+
+
+def guard(task_vars: t.Any) -> Result:
+    """Refuse the switches of ansible-playbook that would leave out parts of a run without saying so."""
+    tags = [tag for tag in task_vars.get("ansible_run_tags") or ["all"] if tag != "all"]
+    given = {"--limit": task_vars.get("ansible_limit"), "--tags": tags, "--skip-tags": task_vars.get("ansible_skip_tags")}
+    for switch, value in given.items():
+        if value:
+            raise BadInputError(
+                "%s cannot be used with the playbooks of this collection: it would leave out parts of a run silently." % switch,
+                "input.switch",
+                "To change some hosts only, use -e osops_limit=HOST,HOST; services are named with -e osops_services=NAME.",
+            )
+    return {"changed": False}
+
+
+def given(task_vars: t.Any) -> tuple[t.Any, t.Any, t.Callable[[str], str]]:
+    """What Call.make wants: variables, groups, and the address of a host."""
+
+    def address(host: str) -> str:
+        found = task_vars["hostvars"][host]
+        return str(found.get("osops_address") or found.get("ansible_host") or host)
+
+    return task_vars, task_vars["groups"], address
+
+
+def questions(task_vars: t.Any) -> list[Result]:
+    """What this host is asked: from the registered answer of the plan door, without templating it again."""
+    asked = task_vars["hostvars"].raw_get("localhost")["osops_asked"]
+    return t.cast("list[Result]", asked["questions"][task_vars["inventory_hostname"]])
+
+
+def answers(task_vars: t.Any) -> dict[str, Result]:
+    """Every answer of every host that was asked; a host that has none could not be looked at."""
+    found: dict[str, Result] = {}
+    for host, asked in task_vars["hostvars"].raw_get("localhost")["osops_asked"]["questions"].items():
+        seen = task_vars["hostvars"].raw_get(host).get("osops_seen") or {}
+        for question in asked:
+            silent = {"failed": True, "msg": "the host %s gave no answer: %s" % (host, seen.get("msg", "unknown"))}
+            found[question["key"]] = (seen.get("answers") or {}).get(question["key"], silent)
+    return found
+
+
+def summary(made: model.Plan) -> Result:
+    """A plan for programs, without the arguments of the steps."""
+    steps = [{"id": step.id, "host": step.host, "phase": step.phase, "needs": list(step.needs), "way_back": step.way_back} for step in made.steps]
+    return {
+        "verb": made.verb, "cloud": made.cloud, "services": list(made.services), "hash": made.hash, "refusals": list(made.refusals),
+        "notes": list(made.notes), "batches": [list(batch) for batch in made.batches], "steps": steps,
+        "moves": {name: {"from": move[0], "to": move[1]} for name, move in made.moves.items()},
+    }  # fmt: skip
+
+
+def opened(verb: str, task_vars: t.Any, check_mode: bool) -> Result:
+    """Open a run, or, in check mode, only say what it would do."""
+    call = doors.Call.make(verb, *given(task_vars))
+    seen = answers(task_vars)
+    if check_mode:
+        made = call.plan(seen)
+        refused = {"failed": True, "msg": " ".join(made.refusals)} if made.refusals else {}
+        lines = status.on_paper(made)
+        return {"changed": bool(made.batches), "run": "", "token": 0, "targets": [], "serial": [1], "lines": lines, **refused}
+    run, made = call.open(seen)
+    store = Store(call.settings.store)
+    out = run.state == "running" and run.verb != "rollback"
+    more = doors.targets(run, made, store, model.OUT) if out else {"targets": [], "serial": [1]}
+    fetching = doors.targets(run, made, store, model.OUT)["targets"] if run.state == "running" else []
+    hosts = [target for target in fetching if "#" not in target["name"]]
+    return {"changed": False, "run": run.id, "token": run.token, "lines": status.on_paper(made), "fetch": hosts, **more}
+
+
+def steered(state: str, task_vars: t.Any) -> Result:
+    """Pause or cancel the open run of the services, or show the newest runs of the cloud."""
+    call = doors.Call.make("status", *given(task_vars))
+    if not doors.store_exists(call.settings.store):
+        return {"changed": False, "runs": [], "lines": ["no run has been made with this store"]}
+    store = Store(call.settings.store)
+    runs = store.runs(call.record.cloud, call.settings.services)
+    if state == "shown":
+        shown = []
+        for run in runs[:5]:
+            made, back = store.plan(run.id, model.OUT), store.plan(run.id, model.BACK)
+            assert made is not None
+            entries = store.entries(run.id)
+            stands = status.where_it_stands(made, entries)
+            shown.append({"id": run.id, "verb": run.verb, "state": run.state, "reason": run.reason, "stands": stands,
+                          "lines": status.run_lines(run, made, back, entries)})  # fmt: skip
+        lines = [line for run in shown for line in run["lines"]]
+        return {"changed": False, "runs": shown, "lines": lines or ["no run has been made on this cloud"]}
+    going = [run for run in runs if run.state == "running"]
+    if not going:
+        raise BadInputError("No run of this cloud is going on that could be %s." % state, "run.none")
+    for run in going:
+        store.ask(run.id, {"paused": "pause", "cancelled": "cancel"}[state])
+    lines = ["run %s will be %s before its next batch" % (run.id, state) for run in going]
+    return {"changed": True, "runs": [run.id for run in going], "lines": lines}
+
+
+def nothing_opened() -> Result:
+    return {"changed": False, "failed": True, "state": "none", "msg": "No run was opened.", "lines": ["no run was opened; nothing was changed"]}
+
+
+def closed(run: model.Run, lines: list[str]) -> Result:
+    ok = run.state in ("succeeded", "paused")
+    told = {} if ok else {"failed": True, "msg": "; ".join(lines)}
+    return {"changed": False, "state": run.state, "reason": run.reason, "run": run.id, "lines": lines, "ok": ok, **told}
+
+
+def with_secrets(arguments: t.Mapping[str, t.Any], host: str, task_vars: t.Any) -> dict[str, t.Any]:
+    """Put the values of secrets where the plan has their names, from the variables of the real host."""
+    secrets = arguments.get("secrets")
+    if not secrets:
+        return dict(arguments)
+    found = task_vars["hostvars"][host]
+    for name, where in secrets.items():
+        if where["secret"] not in found:
+            raise BadInputError("The variable %s, which holds the secret %s, is not set for %s." % (where["secret"], name, host), "input.secret")
+    return {**arguments, "secrets": {name: found[where["secret"]] for name, where in secrets.items()}}
+
+
+def call(action: t.Any, module: str, arguments: t.Mapping[str, t.Any], task_vars: t.Any, deadline_s: float) -> Result:
+    """Run a module on the action's host. Raises LifecycleError: unreachable, deadline, unknown_answer."""
+    try:
+        with _alarm(deadline_s):
+            answer = dict(action._execute_module(module_name=module, module_args=dict(arguments), task_vars=task_vars))
+    except AnsibleConnectionFailure as exc:
+        raise LifecycleError("The host cannot be reached: %s" % _short(exc.message), "unreachable", "Mend the way to it, then run again.") from exc
+    except AnsibleError as exc:
+        raise BadInputError("The driver %s cannot be run: %s" % (module, _short(exc.message)), "driver.unusable") from exc
+    if answer.get("unreachable"):
+        raise LifecycleError("The host cannot be reached: %s" % _short(answer.get("msg", "")), "unreachable", "Mend the way to it, then run again.")
+    if not isinstance(answer.get("verdict"), dict):
+        if answer.get("failed") and "module_stdout" not in answer:
+            raise BadInputError("The driver %s refused: %s" % (module, _short(answer.get("msg", ""))), "driver.refused")
+        raise LifecycleError("The driver %s answered what is not understood." % module, "unknown_answer", "Look at the host before anything else is done.")
+    return answer
+
+
+def _short(text: t.Any) -> str:
+    return " ".join(str(text).split())[:300]
+
+
+@contextlib.contextmanager
+def _alarm(deadline_s: float) -> t.Iterator[None]:
+    """End a call that hangs, together with the processes it started: a module's own deadline cannot end a dead connection."""
+
+    def ring(_number: int, _frame: t.Any) -> None:
+        for path in pathlib.Path("/proc/self/task").glob("*/children"):
+            for child in path.read_text(encoding="ascii").split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
+        raise DeadlineError("The host gave no answer in %.0f s; what it did is not known." % deadline_s, "deadline")
+
+    former = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, deadline_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)

@@ -1,0 +1,110 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way back: a pure function of the plan and the journal. What was begun goes back in reverse, each to what it was before."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Json, Plan, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps
+
+CHANGES = ("change", "revert")
+
+
+def back(plan: Plan, entries: t.Sequence[Entry], ending: str) -> Plan:
+    """Steps that take a run back. ``ending`` frozen: nothing is reverted, only proven or untouched servers get traffic again.
+
+    Every instance goes back alone, even when it went forward with others: a server returns as soon as its own proof is there.
+    """
+    way = _Way(plan, entries, ending)
+    for batch in reversed(plan.batches):
+        way.batch(batch)
+    return dataclasses.replace(plan, batches=tuple(way.batches), steps=tuple(way.steps), refusals=(), notes=tuple(way.notes))
+
+
+class _Way:
+    def __init__(self, plan: Plan, entries: t.Sequence[Entry], ending: str) -> None:
+        self.rows = {(step.target, step.do): step for step in plan.steps}
+        self.begun = {entry.step for entry in entries if entry.way == OUT and entry.kind == "intent"}
+        self.done = {entry.step: entry for entry in entries if entry.way == OUT and entry.kind == "done"}
+        self.frozen = ending == "frozen"
+        self.batches: list[tuple[str, ...]] = []
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
+
+    def batch(self, batch: tuple[str, ...]) -> None:
+        drains = [self.rows[target, "drain"] for target in batch if (target, "drain") in self.rows]
+        drains = [step for step in drains if step.id in self.begun]
+        changes = [step for target in batch for do in CHANGES if (step := self.rows.get((target, do))) and step.undo is not None]
+        touched = [step for step in changes if step.id in self.begun]
+        if self.frozen or not touched:
+            self._admit(batch, drains, [step for step in touched if not self._proven(step)])
+            return
+        for number, change in enumerate(reversed(changes)):
+            shares = [self._share(drain, change, number if len(changes) > 1 else -1) for drain in drains]
+            if change in touched:
+                self._revert(change, shares)
+            elif shares:
+                self._put([share.admit(()) for share in shares])
+
+    def _admit(self, batch: tuple[str, ...], drains: list[Step], unproven: list[Step]) -> None:
+        """Give a batch its traffic back where nothing in it was changed, or all that was changed has been proven."""
+        open_drains = [step for step in drains if step.target + "/admit" not in self.done]
+        if unproven:
+            self.notes += ["%s stays out of traffic: %s is not proven" % (step.target, unproven[0].target) for step in open_drains]
+        elif open_drains:
+            self._put([_plain(drain).admit(()) for drain in open_drains])
+
+    def _revert(self, change: Step, shares: list[ShareSteps]) -> None:
+        assert change.undo is not None
+        after = self.done[change.id].after if change.id in self.done else None
+        confirmed = tuple(share.id("confirm") for share in shares)
+        revert = Step(
+            id=change.target + "/revert", target=change.target, host=change.host, phase="rollback", do="revert", module=change.module,
+            args=change.undo, expect=after, needs=confirmed, resume=True, deadline_s=change.deadline_s, way=BACK,
+        )  # fmt: skip
+        steps = [revert]
+        test = self.rows.get((change.target, "test"))
+        if test is not None:
+            args = {**test.args, "version": (change.expect or {}).get("version")}
+            steps.append(dataclasses.replace(test, args=args, needs=(revert.id,), way=BACK))
+        proof = (steps[-1].id,)
+        # Where a balancer cannot be drained, the revert never begins; the new release, proven on the way out, gets its traffic back.
+        untouched = (revert.id,) if self._proven(change) else ()
+        for share in shares:
+            steps += [share.drain(expect=False), share.confirm(), share.admit(proof, untouched)]
+        self._put(steps)
+
+    def _proven(self, change: Step) -> bool:
+        return change.target + "/test" in self.done
+
+    def _share(self, drain: Step, change: Step, number: int) -> ShareSteps:
+        share = _plain(drain)
+        if number < 0:
+            return share
+        name, _at, balancer = share.target.rpartition("@")
+        listen = change.args["instance"]["listen"]
+        servers = {server: address for server, address in share.servers.items() if address == listen}
+        return dataclasses.replace(
+            share,
+            target="%s.%d@%s" % (name, number + 1, balancer),
+            args={**share.args, "servers": [listen]},
+            restore={server: state for server, state in share.restore.items() if server in servers},
+            servers=servers,
+        )
+
+    def _put(self, steps: list[Step]) -> None:
+        self.steps += steps
+        # The balancers before the instance, as on the way out.
+        targets = sorted(dict.fromkeys(step.target for step in steps), key=lambda target: "#" not in target)
+        self.batches.append(tuple(targets))
+
+
+def _plain(drain: Step) -> ShareSteps:
+    args: dict[str, Json] = {name: value for name, value in drain.args.items() if name not in ("state", "restore")}
+    restore: dict[str, Json] = drain.args["restore"]
+    return ShareSteps(drain.target, drain.host, drain.module, args, drain.expect or {}, restore, drain.servers, "rollback", BACK)

@@ -1,0 +1,228 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the doors share: the settings of a call, read from task variables, and the verbs of run control on a store."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import getpass
+import os
+import pathlib
+import secrets
+import typing as t
+
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
+from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import back as way_back
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import control, holder, knowledge, model, observed, record, status
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import last_kinds
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import plan, wanted_hash
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
+
+DEFAULT_STORE = "~/.local/state/osops/store.db"
+Vars = t.Mapping[str, t.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The variables osops_* of a call; see docs/variables.md."""
+
+    record: str
+    store: str
+    services: tuple[str, ...] = ()
+    limit: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ()
+    accept_frozen: str = ""
+
+    @classmethod
+    def read(cls, given: Vars) -> Settings:
+        """Read and check them; ``given`` are the task's variables."""
+        store = str(given.get("osops_store") or "sqlite:///" + os.path.expanduser(DEFAULT_STORE))
+        in_awx = any(name in given for name in ("awx_job_id", "tower_job_id"))
+        if in_awx and store.startswith("sqlite") and not given.get("osops_store_is_durable"):
+            raise BadInputError(
+                "This job's disk is thrown away when the job ends, and the store of the run would be on it.",
+                "store.throw_away",
+                "Set osops_store to a MariaDB or PostgreSQL URL, or osops_store_is_durable if its folder outlives the job.",
+            )
+        place = given.get("osops_record") or os.path.join(str(given.get("inventory_dir") or "."), "cloud.yml")
+        return cls(
+            record=str(place),
+            store=store,
+            services=_names(given.get("osops_services")),
+            limit=_names(given.get("osops_limit")),
+            recipes=_names(given.get("osops_recipes")),
+            accept_frozen=str(given.get("osops_accept_frozen") or ""),
+        )
+
+
+def _names(value: t.Any) -> tuple[str, ...]:
+    """A list, or a text with commas as AWX surveys give it."""
+    if not value:
+        return ()
+    return tuple(str(part).strip() for part in (value.split(",") if isinstance(value, str) else value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a verb: settings, record and recipes, read once."""
+
+    verb: str
+    settings: Settings
+    record: model.Record
+    recipes: dict[str, model.Recipe]
+
+    @classmethod
+    def make(cls, verb: str, given: Vars, groups: record.Groups, address: t.Callable[[str], str]) -> Call:
+        settings = Settings.read(given)
+        wanted = record.load(settings.record, groups, address, settings.services)
+        for host in settings.limit:
+            if not any(host in component.hosts for service in wanted.services.values() for component in service.components):
+                raise BadInputError("osops_limit names %s, which is no instance of these services." % host, "input.limit")
+        return cls(verb, settings, wanted, {name: knowledge.recipe(name, settings.recipes) for name in wanted.services})
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return tuple(self.record.services)
+
+    def questions(self) -> dict[str, list[dict[str, t.Any]]]:
+        """Host -> what it is asked."""
+        found: dict[str, list[dict[str, t.Any]]] = {}
+        for look in observed.looks(self.record, self.recipes):
+            found.setdefault(look.host, []).append(dataclasses.asdict(look))
+        return found
+
+    def plan(self, answers: t.Mapping[str, t.Mapping[str, t.Any]]) -> model.Plan:
+        seen = {key: observed.seen(answer) for key, answer in answers.items()}
+        return plan(self.record, self.recipes, seen, self.verb, self._leftovers(), self.settings.limit)
+
+    def open(self, answers: t.Mapping[str, t.Mapping[str, t.Any]]) -> tuple[model.Run, model.Plan]:
+        """Go on with the open run of these services, or write a new one.
+
+        Raises BadInputError with every refusal, and then nothing has been written.
+        """
+        store = Store(self.settings.store)
+        wanted = wanted_hash(self.record, self.recipes, self.verb, self.settings.limit)
+        runs = store.runs(self.record.cloud, self.services)
+        frozen = bool(runs) and runs[0].id == self.settings.accept_frozen
+        run = control.going_on(runs, self.verb, wanted, frozen)
+        if run is not None:
+            if _alive(run, store.clock()):
+                raise BadInputError(
+                    "The run %s (%s of %s) is going on: %s, process %s on %s."
+                    % (run.id, run.verb, ", ".join(run.services), run.actor, run.holder.get("pid"), run.holder.get("node")),
+                    "run.busy",
+                    "Wait for it, or look at it with the playbook status.",
+                    {"run": run.id},
+                )
+            _await_acts(store, run)
+            back = self.verb == "rollback" and run.verb != "rollback" and run.state != "rolling_back"
+            run = store.take_over(run.id, _holder(), "rolling_back" if back else "running" if run.state == "paused" else "")
+            if back:
+                run = store.turn(run.id, run.token, "rolling_back", "a rollback was asked for", "rolled_back")
+            stored = store.plan(run.id, model.OUT)
+            assert stored is not None
+            return run, stored
+        made = self.plan(answers)
+        if made.refusals:
+            raise BadInputError(" ".join(made.refusals), "plan.refused", "Nothing was changed.", {"refusals": list(made.refusals)})
+        return store.open(made, _new_id(), _holder(), _actor()), made
+
+    def _leftovers(self) -> dict[str, dict[str, t.Any]]:
+        """Servers that the last run of a service left out of traffic: what they were before it."""
+        found: dict[str, dict[str, t.Any]] = {}
+        if not store_exists(self.settings.store):
+            return found
+        store = Store(self.settings.store)
+        for run in store.runs(self.record.cloud, self.services)[:1]:
+            entries = store.entries(run.id)
+            for way in (model.OUT, model.BACK):
+                made = store.plan(run.id, way)
+                kinds = last_kinds(entries, way)
+                for step in made.steps if made else ():
+                    key = observed.share_key(step.target.partition("#")[0], step.host)
+                    if step.do == "drain" and step.id in kinds:
+                        found.setdefault(key, {}).update(step.args["restore"])
+                    elif step.do == "admit" and kinds.get(step.id) == "done":
+                        for name in step.args["restore"]:
+                            found.get(key, {}).pop(name, None)
+        return found
+
+
+def store_exists(url: str) -> bool:
+    """False for an SQLite file that is not there yet: reading must not create it."""
+    return not url.startswith("sqlite:///") or pathlib.Path(url[len("sqlite:///") :]).is_file()
+
+
+def targets(run: model.Run, made: model.Plan, store: Store, way: str) -> dict[str, t.Any]:
+    """What the play over targets needs: their names and real hosts in order, and the sizes of the batches."""
+    batches = control.unfinished(made, store.entries(run.id), way)
+    hosts = made.real_hosts()
+    key = {"run": run.id, "token": run.token, "way": way}
+    return {
+        "targets": [{"name": target, "host": hosts[target], "key": key} for batch in batches for target in batch],
+        "serial": [len(batch) for batch in batches] or [1],
+    }
+
+
+def go_back(store: Store, run_id: str, token: int) -> dict[str, t.Any]:
+    """Derive and store the way back of a run that has turned; the targets of it, none for any other run."""
+    run = store.run(run_id)
+    made = store.plan(run_id, model.OUT)
+    if run.state == "running" and run.verb == "rollback" and made is not None:
+        return targets(run, made, store, model.OUT)
+    if run.state != "rolling_back" or token < run.token or made is None:
+        return {"targets": [], "serial": [1]}
+    store.put_back(run_id, way_back.back(made, store.entries(run_id), run.ending))
+    stored = store.plan(run_id, model.BACK)
+    assert stored is not None
+    return targets(run, stored, store, model.BACK)
+
+
+def close(store: Store, run_id: str, token: int) -> tuple[model.Run, list[str]]:
+    """Give a run the state it ends in, and say where the cloud stands."""
+    run = store.run(run_id)
+    made = store.plan(run_id, model.OUT)
+    assert made is not None
+    back = store.plan(run_id, model.BACK)
+    entries = store.entries(run_id)
+    end = control.ending(run, made, back, entries)
+    if token >= run.token and end.state != run.state:
+        run = store.end_run(run_id, token, end.state, end.reason)
+    elif end.reason and not run.reason:
+        run = dataclasses.replace(run, reason=end.reason)
+    return run, status.last_lines(run, made, back, entries)
+
+
+def _alive(run: model.Run, now: float) -> bool:
+    """Whether somebody holds a run: a process of this node that lives, or another node whose lease has not ended."""
+    gone = holder.gone(run.holder)
+    return now < run.lease_until if gone is None else not gone
+
+
+def _await_acts(store: Store, run: model.Run) -> None:
+    """Let acts end whose worker outlived its playbook; each is waited for until its own deadline, not longer."""
+    intents = control.open_intents(store.entries(run.id))
+    latest = max((entry.deadline_at for entry in intents), default=0.0)
+
+    def acting() -> list[model.Entry]:
+        still = control.open_intents(store.entries(run.id))
+        return [entry for entry in still if holder.gone(entry.holder) is not True and store.clock() < entry.deadline_at]
+
+    wait(acting, lambda found: not found, max(latest - store.clock(), 0.0), poll_s=0.2)
+
+
+def _holder() -> dict[str, t.Any]:
+    """The playbook's own process: the doors run in forks of it."""
+    return holder.describe(os.getppid())
+
+
+def _actor() -> str:
+    return getpass.getuser()
+
+
+def _new_id() -> str:
+    return "%s-%s" % (datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ"), secrets.token_hex(3))

@@ -1,0 +1,250 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""All data types of the mind: frozen, plain, and the same shape in the store, in tests and on paper.
+
+Nothing here does anything; see docs/architecture.md for how they follow from one another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing as t
+
+Json = t.Any
+Way = str  # "out": the plan's own way; "back": the way back that was derived from plan and journal
+OUT, BACK = "out", "back"
+
+# States of a run. The first group goes on when the same playbook runs again, the second is over.
+OPEN_STATES = ("running", "paused", "rolling_back")
+END_STATES = ("succeeded", "rolled_back", "refused", "cancelled", "aborted", "frozen")
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """One kind of process of a service, and the inventory hosts that run it."""
+
+    name: str
+    hosts: tuple[str, ...]
+    unit: str = ""
+    port: int = 0
+    options: dict[str, Json] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+    """Who sends requests to a service: a driver, and the inventory hosts that it runs on."""
+
+    driver: str
+    hosts: tuple[str, ...]
+    backends: tuple[str, ...] = ()
+    options: dict[str, Json] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """The wanted state of one service, as the record says it, with names of groups made into hosts."""
+
+    name: str
+    driver: str
+    release: dict[str, Json]
+    components: tuple[Component, ...]
+    traffic: Traffic | None = None
+    probe: dict[str, Json] = dataclasses.field(default_factory=dict)
+    min_available: int = 1
+    batches: tuple[int, ...] = (1,)
+    strategy: str = "rolling"
+
+    def component(self, name: str) -> Component:
+        return next(component for component in self.components if component.name == name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """The deployment record of one cloud."""
+
+    cloud: str
+    services: dict[str, Service]
+    addresses: dict[str, str] = dataclasses.field(default_factory=dict)
+    """inventory host -> address at which the others reach its ports"""
+
+    def listen(self, component: Component, host: str) -> str:
+        """Where an instance listens: address:port, an IPv6 address in brackets; empty without a port."""
+        address = self.addresses.get(host, host)
+        return ("[%s]:%d" if ":" in address else "%s:%d") % (address, component.port) if component.port else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is known about one service, as data (data/recipes/SERVICE.yml); ``body`` is the whole document."""
+
+    service: str
+    body: dict[str, Json]
+
+    @property
+    def package(self) -> str:
+        return str(self.body.get("package", self.service))
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Names of the components, in the order in which they are changed."""
+        return tuple(component["name"] for component in self.body["components"])
+
+    def stop_s(self, component: str) -> int:
+        """Seconds that a component may take to stop."""
+        return next((int(part.get("stop", 60)) for part in self.body["components"] if part["name"] == component), 60)
+
+    def module(self, kind: str) -> str:
+        """The module that serves the data (schema) or the probes, unless the recipe names its own."""
+        ours = {"schema": "osops.lifecycle.schema_step", "probe": "osops.lifecycle.api_probe"}
+        return str((self.body.get("modules") or {}).get(kind, ours[kind]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """One question to one host: run ``module`` with ``args`` in check mode, and file the answer under ``key``."""
+
+    key: str
+    host: str
+    module: str
+    args: dict[str, Json]
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One answer. ``unknown`` names why there is none; it is never left out."""
+
+    before: dict[str, Json] = dataclasses.field(default_factory=dict)
+    more: dict[str, Json] = dataclasses.field(default_factory=dict)
+    unknown: str = ""
+    refused: str = ""
+    """Why the driver would not act, in its own sentence; empty when it would."""
+    would_change: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The smallest thing done to one target: expectation, act, needs, undo, deadline."""
+
+    id: str
+    target: str
+    host: str
+    phase: str
+    do: str
+    module: str
+    args: dict[str, Json]
+    expect: dict[str, Json] | None = None
+    expect_from: tuple[str, ...] = ()
+    """Steps whose journaled ``after`` is expected instead; the last one that is done counts."""
+    needs: tuple[str, ...] = ()
+    unless_begun: tuple[str, ...] = ()
+    """``needs`` are void while none of these steps was begun: what was never touched needs no proof."""
+    undo: dict[str, Json] | None = None
+    """Arguments that take the act back, None where there is nothing to take back."""
+    servers: dict[str, str] = dataclasses.field(default_factory=dict)
+    """A share's servers: BACKEND/SERVER -> address:port."""
+    resume: bool = False
+    deadline_s: int = 120
+    way: Way = OUT
+    way_back: str = "code_only"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Batches of targets and the steps of each: pure data, made before the first change."""
+
+    cloud: str
+    verb: str
+    services: tuple[str, ...]
+    hash: str
+    batches: tuple[tuple[str, ...], ...]
+    steps: tuple[Step, ...]
+    refusals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    moves: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    """instance -> (version that runs, version that is wanted)"""
+
+    def real_hosts(self) -> dict[str, str]:
+        return {step.target: step.host for step in self.steps}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One execution of one plan, as the store has it."""
+
+    id: str
+    cloud: str
+    verb: str
+    services: tuple[str, ...]
+    plan_hash: str
+    state: str
+    reason: str
+    ending: str
+    """The state that a way back will end in: rolled_back, frozen or refused."""
+    asked: str
+    token: int
+    lease_until: float
+    holder: dict[str, Json]
+    actor: str
+    created: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One line of the journal. Times are seconds of the store's clock; ``seq`` gives the order."""
+
+    seq: int
+    run: str
+    step: str
+    way: Way
+    attempt: int
+    kind: str
+    """intent, done, failed, unknown or note"""
+    token: int
+    at: float
+    deadline_at: float = 0.0
+    holder: dict[str, Json] = dataclasses.field(default_factory=dict)
+    before: dict[str, Json] = dataclasses.field(default_factory=dict)
+    after: dict[str, Json] = dataclasses.field(default_factory=dict)
+    verdict: dict[str, Json] = dataclasses.field(default_factory=dict)
+    changed: bool = False
+
+
+def canonical(value: Json) -> str:
+    """The one JSON text of a value, for hashes and for the store."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def digest(value: Json) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def _plain(value: Json) -> Json:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, (set, tuple)):
+        return list(value)
+    raise TypeError("%r cannot be written as JSON" % (value,))
+
+
+def step_from_dict(data: dict[str, Json]) -> Step:
+    for name in ("expect_from", "needs", "unless_begun"):
+        data = {**data, name: tuple(data.get(name) or ())}
+    return Step(**data)
+
+
+def plan_from_dict(data: dict[str, Json]) -> Plan:
+    return Plan(
+        cloud=data["cloud"],
+        verb=data["verb"],
+        services=tuple(data["services"]),
+        hash=data["hash"],
+        batches=tuple(tuple(batch) for batch in data["batches"]),
+        steps=tuple(step_from_dict(step) for step in data["steps"]),
+        refusals=tuple(data["refusals"]),
+        notes=tuple(data["notes"]),
+        moves={name: (move[0], move[1]) for name, move in data["moves"].items()},
+    )

@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a person reads: the last lines of a run, the status of a cloud, a plan on paper. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import last_kinds
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Plan, Run
+
+NEXT = {
+    "succeeded": "nothing to do; the way back is the playbook rollback, after the record names the former version",
+    "paused": "the same playbook again goes on",
+    "running": "the same playbook again goes on",
+    "rolling_back": "the same playbook again goes on with the way back",
+    "rolled_back": "mend what failed, then the same playbook again",
+    "refused": "mend what is named above, then the same playbook again; nothing was changed",
+    "frozen": "mend what is named above, then the same playbook with -e osops_accept_frozen=%s",
+    "cancelled": "the playbook upgrade or rollback plans anew from what is there",
+    "aborted": "the playbook upgrade or rollback plans anew from what is there",
+}
+
+
+def where_it_stands(plan: Plan, entries: t.Sequence[Entry]) -> dict[str, str]:
+    """Instance -> version that the journal proves, ``unknown`` where an act was begun and not proven since."""
+    out, back = last_kinds(entries, OUT), last_kinds(entries, BACK)
+    stands = {}
+    for key, (old, new) in plan.moves.items():
+        changed = next((out[key + "/" + do] for do in ("change", "revert") if key + "/" + do in out), "")
+        reverted = back.get(key + "/revert", "")
+        proven = changed == "done" and out.get(key + "/test", "done") == "done"
+        stands[key] = old if reverted == "done" or not changed else new if proven and not reverted else "unknown"
+    return stands
+
+
+def last_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
+    """What failed, what was done, where the cloud stands, the next command."""
+    done = sum(kind == "done" for kind in last_kinds(entries, OUT).values())
+    lines = ["run %s, %s of %s on %s: %s" % (run.id, run.verb, ", ".join(run.services) or "nothing", run.cloud, run.state.upper())]
+    if run.reason:
+        lines.append("why: %s" % run.reason)
+    lines.append("done: %d of %d steps" % (done, len(plan.steps)))
+    if back is not None:
+        returned = sum(kind == "done" for kind in last_kinds(entries, BACK).values())
+        lines[-1] += ", then %d of %d steps of the way back" % (returned, len(back.steps))
+        lines += ["note: %s" % note for note in back.notes]
+    stands = where_it_stands(plan, entries)
+    lines += ["%s: %s" % (key, version) for key, version in sorted(stands.items())]
+    out = left_out(plan, back, entries)
+    if out:
+        lines.append("out of traffic: %s" % ", ".join(out))
+    hint = NEXT.get(run.state, "")
+    return [*lines, "next: %s" % (hint % run.id if "%s" in hint else hint)]
+
+
+def left_out(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
+    """Servers (BACKEND/SERVER on BALANCER) whose drain was begun and not taken back."""
+    found: dict[str, bool] = {}
+    for way, made in ((OUT, plan), (BACK, back)):
+        kinds = last_kinds(entries, way)
+        for step in made.steps if made else ():
+            if step.do == "drain" and step.id in kinds:
+                found.update({"%s on %s" % (name, step.host): True for name in step.servers})
+            elif step.do == "admit" and kinds.get(step.id) == "done":
+                found.update({"%s on %s" % (name, step.host): False for name in step.servers})
+    return sorted(name for name, out in found.items() if out)
+
+
+def on_paper(plan: Plan) -> list[str]:
+    """A plan as text: refusals, moves, batches, steps, and the way back after each."""
+    lines = ["%s of %s on %s" % (plan.verb, ", ".join(plan.services), plan.cloud)]
+    lines += ["REFUSED: %s" % refusal for refusal in plan.refusals]
+    lines += ["note: %s" % note for note in plan.notes]
+    lines += ["%s: %s -> %s" % (key, old, new) for key, (old, new) in sorted(plan.moves.items())]
+    if not plan.batches and not plan.refusals:
+        lines.append("nothing to do: all that the record names runs already")
+    rows = {(step.target, step.do): step for step in plan.steps}
+    words = ("fetch", "drain", "confirm", "change", "revert", "test", "admit")
+    for step in plan.steps:
+        if step.do == "fetch":
+            lines.append("fetch    %s" % step.target)
+    for number, batch in enumerate(plan.batches, 1):
+        lines.append("batch %d: %s" % (number, ", ".join(batch)))
+        for do in words[1:]:
+            for target in batch:
+                step = rows.get((target, do))
+                if step:
+                    lines.append("  %-8s %s (at most %d s; way back: %s)" % (do, target, step.deadline_s, step.way_back))
+    return lines
+
+
+def run_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
+    """One run for the playbook status."""
+    began = datetime.datetime.fromtimestamp(run.created, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    lines = last_lines(run, plan, back, entries)
+    kinds = last_kinds(entries, BACK if run.state == "rolling_back" else OUT)
+    working = sorted(step for step, kind in kinds.items() if kind == "intent")
+    lines.insert(1, "began %s by %s, process %s on %s" % (began, run.actor, run.holder.get("pid"), run.holder.get("node")))
+    return [*lines[:2], *(["in hand: %s" % ", ".join(working)] if working else []), *lines[2:]]

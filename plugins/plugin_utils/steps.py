@@ -1,0 +1,146 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which steps a target has, and what each of them needs: the one place where step rows are made."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Json, Recipe, Record, Seen, Service, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import instance
+
+FETCH_S = 900
+CHANGE_S = 180
+PROBE_S = 120
+TRAFFIC_S = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class ShareSteps:
+    """One load balancer's part of a batch: out of traffic, still out, and back as it was."""
+
+    target: str
+    host: str
+    module: str
+    args: dict[str, Json]
+    before: dict[str, Json]
+    restore: dict[str, Json]
+    servers: dict[str, str]
+    phase: str = "upgrade"
+    way: str = "out"
+
+    def id(self, do: str) -> str:
+        return "%s/%s" % (self.target, do)
+
+    def steps(self, tested: tuple[str, ...], unless_begun: tuple[str, ...] = ()) -> list[Step]:
+        """``tested`` are the proofs without which no request comes back, unless nothing of ``unless_begun`` was begun."""
+        return [self.drain(), self.confirm(), self.admit(tested, unless_begun)]
+
+    def drain(self, expect: bool = True) -> Step:
+        undo = {**self.args, "state": "ready", "restore": self.restore}
+        return self._step("drain", "traffic_drain", "drain", self.before if expect else None, undo=undo)
+
+    def confirm(self) -> Step:
+        # What the drain left, or, where somebody's reload lost the drain, what was there before it: the driver mends that.
+        return self._step("confirm", self.phase, "drain", None, needs=(self.id("drain"),), expect_from=(self.id("drain"),))
+
+    def admit(self, tested: tuple[str, ...], unless_begun: tuple[str, ...] = ()) -> Step:
+        came_from = (self.id("drain"), self.id("confirm"))
+        step = self._step("admit", "traffic_rollout", "ready", None, needs=tested, expect_from=came_from)
+        return dataclasses.replace(step, unless_begun=unless_begun)
+
+    def _step(
+        self,
+        do: str,
+        phase: str,
+        state: str,
+        expect: dict[str, Json] | None,
+        needs: tuple[str, ...] = (),
+        expect_from: tuple[str, ...] = (),
+        undo: dict[str, Json] | None = None,
+    ) -> Step:
+        args = {**self.args, "state": state, "restore": self.restore}
+        return Step(
+            id=self.id(do), target=self.target, host=self.host, phase=phase, do=do, module=self.module, args=args, expect=expect,
+            expect_from=expect_from, needs=needs, undo=undo, servers=self.servers, deadline_s=int(self.args.get("deadline", TRAFFIC_S)), way=self.way,
+        )  # fmt: skip
+
+
+def instance_steps(
+    verb: str,
+    key: str,
+    host: str,
+    args: dict[str, Json],
+    where: dict[str, Json],
+    recipe: Recipe,
+    service: Service,
+    seen: Seen,
+    ready: tuple[str, ...],
+    drained: tuple[str, ...],
+) -> list[Step]:
+    """Fetch, prove that the old one works, switch, and prove that the new one works: one instance."""
+    deadline = CHANGE_S + recipe.stop_s(where["component"])
+    before = seen.before
+    change, phase = ("revert", "rollback") if verb == "rollback" else ("change", "upgrade")
+    undo = {**args, "state": "active", "release": {"id": before.get("release"), "package": recipe.package}}
+    steps = [
+        Step(key + "/fetch", key, host, "planning", "fetch", service.driver, {**args, "state": "present"}, deadline_s=FETCH_S),
+        Step(
+            key + "/" + change, key, host, phase, change, service.driver, {**args, "state": "active"}, expect=before,
+            needs=(key + "/fetch", *ready), undo=undo if before.get("release") else None, deadline_s=deadline,
+        ),
+    ]  # fmt: skip
+    probe = probe_steps(key, host, where, recipe, service, service.release["version"], phase, change)
+    if not probe:
+        return steps
+    baseline, verify = probe
+    # Without a running release there is nothing to prove before the change.
+    if before.get("running"):
+        steps.insert(1, dataclasses.replace(baseline, needs=drained))
+        steps[2] = dataclasses.replace(steps[2], needs=(*steps[2].needs, baseline.id))
+    return [*steps, verify]
+
+
+def probe_steps(
+    key: str, host: str, where: dict[str, Json], recipe: Recipe, service: Service, version: str, phase: str, change: str, way: str = "out"
+) -> list[Step]:
+    """Baseline and verify of one instance; empty where the recipe has no probe for it."""
+    probe = recipe.body.get("probe")
+    if not probe or not where.get("listen"):
+        return []
+    secrets = {name: {"secret": variable} for name, variable in (service.probe.get("secrets") or {}).items()}
+    common = {"instance": where, "vars": {**(probe.get("vars") or {}), **(service.probe.get("vars") or {})}, "secrets": secrets}
+    module = recipe.module("probe")
+    baseline = {**common, "state": "baseline", "requests": probe["baseline"]}
+    verify = {**common, "state": "verify", "requests": probe["verify"], "package": recipe.package, "version": version}
+    return [
+        Step(key + "/confirm", key, host, phase, "confirm", module, baseline, deadline_s=PROBE_S, way=way),
+        Step(key + "/test", key, host, "test", "test", module, verify, needs=(key + "/" + change,), deadline_s=PROBE_S, way=way),
+    ]
+
+
+def schema_steps(
+    record: Record, recipe: Recipe, service: Service, component: Component, host: str, fetched: tuple[str, ...]
+) -> list[Step]:
+    """Pre-flight with the new release's own tools, then expand: the data of one service."""
+    key, module, body = service.name, recipe.module("schema"), recipe.body
+    expand = body["schema"]["expand"]
+    common = {
+        "service": service.name,
+        "release": {"package": recipe.package, **service.release},
+        "instance": instance(record, recipe, component, host),
+        "config": body.get("config") or {},
+        "commands": body.get("commands") or {},
+    }
+    check = {**common, "state": "preflight", "checks": body.get("preflight") or []}
+    act = {**common, "state": "expand", "act": expand}
+    deadline = int(expand.get("deadline", 1800))
+    return [
+        Step(key + "/confirm", key, host, "upgrade", "confirm", module, check, needs=fetched, deadline_s=300),
+        Step(
+            key + "/change", key, host, "upgrade", "change", module, act, needs=(key + "/confirm",), deadline_s=deadline,
+            way_back=str(body.get("way_back", {}).get("until", "")) and "code_only until %s" % body["way_back"]["until"],
+        ),
+    ]  # fmt: skip
