@@ -29,7 +29,9 @@ def version_of(identifier: str) -> str:
     found = _ID.match(identifier)
     if not found:
         raise BadInputError(
-            "%r is not the name of a release." % (identifier,), "artifact.id", "It looks like 29.0.2-0123456789ab: version, dash, 12 hex digits."
+            "%r is not the name of a release." % (identifier,),
+            "artifact.id",
+            "It looks like 29.0.2-0123456789ab: version, dash, 12 hex digits.",
         )
     return found.group("version")
 
@@ -47,10 +49,16 @@ def pins(lock_text: str) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for line in _logical_lines(lock_text):
         if line.startswith("-"):
-            raise _bad_lock("holds the option %r" % line.split()[0], "Keep nothing but pinned requirements in it; the index belongs into the record.")
+            raise _bad_lock(
+                "holds the option %r" % line.split()[0],
+                "Keep nothing but pinned requirements in it; the index belongs into the record.",
+            )
         pin = _PIN.match(line)
         if not pin:
-            raise _bad_lock("does not pin %r to one version" % line.split(" --hash")[0][:80], "Write it with uv pip compile --generate-hashes.")
+            raise _bad_lock(
+                "does not pin %r to one version" % line.split(" --hash")[0][:80],
+                "Write it with uv pip compile --generate-hashes.",
+            )
         if not _HASH.search(line):
             raise _bad_lock("has no hash for %s" % pin.group("name"), "Write it with uv pip compile --generate-hashes.")
         found[normalise(pin.group("name"))] = (pin.group("version"), line)
@@ -94,12 +102,22 @@ class Release:
         wanted = args.get("digest") or ""
         digest = "sha256:" + hashlib.sha256(lock.encode("utf-8")).hexdigest()
         if wanted and wanted != digest:
-            raise BadInputError("The lock is not the one that the record names.", "artifact.wrong_hash", "It has %s, wanted is %s." % (digest, wanted))
+            raise BadInputError(
+                "The lock is not the one that the record names.",
+                "artifact.wrong_hash",
+                "It has %s, wanted is %s." % (digest, wanted),
+            )
         pinned = pins(lock).get(normalise(package))
         if pinned is None or pinned[0] != version:
-            what = "does not hold %s" % package if pinned is None else "holds %s %s, but %s is wanted" % (package, pinned[0], version)
+            what = (
+                "does not hold %s" % package
+                if pinned is None
+                else "holds %s %s, but %s is wanted" % (package, pinned[0], version)
+            )
             raise _bad_lock(what, "The version of the record and the lock belong together.")
         identifier = release_id(version, lock)
         if args.get("id") not in (None, "", identifier):
-            raise BadInputError("The release id %s does not belong to this lock, whose id is %s." % (args["id"], identifier), "artifact.id")
+            raise BadInputError(
+                "The release id %s does not belong to this lock, whose id is %s." % (args["id"], identifier), "artifact.id"
+            )
         return cls(identifier, version, package, lock, args.get("index") or "", args.get("python") or "/usr/bin/python3")

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Note that this module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""Releases on a host: one Python environment each below PATH/releases, complete only with its marker."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import typing as t
+
+from ansible_collections.osops.lifecycle.plugins.module_utils import _job, _pip
+from ansible_collections.osops.lifecycle.plugins.module_utils._deadline import Deadline
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
+from ansible_collections.osops.lifecycle.plugins.module_utils._release import Release
+from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub
+
+MARKER = ".osops-complete"
+BUILDER = ".osops-job"
+# Below this nothing is begun: an environment of an OpenStack service takes 100 to 350 MiB.
+MIN_FREE_BYTES = 400 * 1024 * 1024
+
+
+def releases_folder(path: str) -> str:
+    return os.path.join(path, "releases")
+
+
+def check_path(path: str) -> str:
+    """PATH itself, absolute and plain, or BadInputError."""
+    if not path.startswith("/") or os.path.normpath(path) != path or path == "/":
+        raise BadInputError(
+            "instance.path %r is not a plain absolute path." % (path,), "input.path", "It looks like /opt/osops/keystone."
+        )
+    return path
+
+
+def is_complete(path: str, identifier: str) -> bool:
+    """True when the environment was installed to its end: its marker, the last thing written, is there.
+
+    An environment that somebody else made has no marker, and no sign of ours that it was begun: it is taken as it is.
+    """
+    folder = os.path.join(releases_folder(path), identifier)
+    begun = os.path.isfile(os.path.join(folder, BUILDER))
+    return os.path.isfile(os.path.join(folder, MARKER)) or (os.path.isfile(os.path.join(folder, "pyvenv.cfg")) and not begun)
+
+
+def complete_releases(path: str) -> list[str]:
+    """Ids of the complete releases on this host, sorted."""
+    folder = releases_folder(path)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(name for name in names if not name.startswith(".") and is_complete(path, name))
+
+
+def linked_release(path: str, component: str) -> str | None:
+    """The release that PATH/component points to, or None when it points elsewhere or is not there."""
+    try:
+        target = os.path.normpath(os.path.join(path, os.readlink(os.path.join(path, component))))
+    except OSError:
+        return None
+    return os.path.basename(target) if os.path.dirname(target) == releases_folder(path) else None
+
+
+def release_of_prefix(path: str, prefix: str) -> str | None:
+    """The release whose environment ``prefix`` is, or None when it lies elsewhere."""
+    folder = os.path.realpath(releases_folder(path))
+    return os.path.basename(prefix) if prefix and os.path.dirname(os.path.realpath(prefix)) == folder else None
+
+
+def remove(path: str, identifier: str) -> None:
+    """Remove one environment. It is renamed first, so that what is half removed never looks like a release."""
+    folder = releases_folder(path)
+    gone = os.path.join(folder, ".removing-" + identifier)
+    if os.path.lexists(gone):  # left by an act that was cut
+        shutil.rmtree(gone)
+    os.rename(os.path.join(folder, identifier), gone)
+    shutil.rmtree(gone)
+
+
+def build(release: Release, path: str, name: str, deadline: Deadline, resume: bool, source_env: t.Mapping[str, str]) -> float:
+    """Install the release as a job; returns the seconds it took. On any failure nothing of it is left on the host."""
+    folder = os.path.join(releases_folder(path), release.id)
+    job = _pip.installation(release, os.path.join(releases_folder(path), release.id), name, source_env)
+    os.makedirs(releases_folder(path), mode=0o755, exist_ok=True)
+    _refuse_other_builder(folder, name)
+    seen = _job.look(job)
+    # A result without what it built (somebody removed it) is no result.
+    built = os.path.isfile(os.path.join(folder, BUILDER))
+    attached = seen.hash == job.hash and (seen.kind == "running" or (seen.kind == "finished" and resume and built))
+    if not attached:
+        if os.path.lexists(folder):
+            remove(path, release.id)
+        free = shutil.disk_usage(releases_folder(path)).free
+        if free < MIN_FREE_BYTES:
+            raise LifecycleError(
+                "Only %d MiB are free below %s; a release needs %d MiB." % (free >> 20, path, MIN_FREE_BYTES >> 20),
+                "artifact.no_space",
+                "Remove old releases (state absent) or give it more room.",
+            )
+        os.mkdir(folder, 0o755)
+        _write(os.path.join(folder, BUILDER), name)
+    try:
+        before = deadline.remaining()
+        ended = _job.run_job(job, deadline, resume=attached)
+        if ended.rc != 0:
+            raise _pip.explain(scrub(_job.output(job), _pip.secrets_of(release)))
+        _write(
+            os.path.join(folder, MARKER),
+            json.dumps({"id": release.id, "package": release.package, "version": release.version}) + "\n",
+        )
+    except LifecycleError as exc:
+        if exc.code != "job.unstoppable" and os.path.lexists(folder):
+            remove(path, release.id)
+        raise
+    return before - deadline.remaining()
+
+
+def _refuse_other_builder(folder: str, name: str) -> None:
+    try:
+        with open(os.path.join(folder, BUILDER), encoding="utf-8") as handle:
+            other = handle.read().strip()
+    except OSError:
+        return
+    if other and other != name and _job.look(_job.Job(other, ())).kind == "running":
+        raise LifecycleError(
+            "The job %s is building this release now." % other, "job.other", "Wait for its end, then run it again."
+        )
+
+
+def _write(path: str, text: str) -> None:
+    """Write durably: data, then name, then the folder that holds it."""
+    with open(path + ".tmp", "w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.rename(path + ".tmp", path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

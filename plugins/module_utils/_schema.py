@@ -1,0 +1,242 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Note that this module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""The database schema of one service, moved by the new release's own tools: the states of schema_step."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+
+from ansible_collections.osops.lifecycle.plugins.module_utils import _database, _environment, _job, _systemd
+from ansible_collections.osops.lifecycle.plugins.module_utils._command import Done, run
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError, UnknownAnswerError
+from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Act, Report, Terms
+from ansible_collections.osops.lifecycle.plugins.module_utils._release import Release
+from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub, tail
+from ansible_collections.osops.lifecycle.plugins.module_utils._settle import settle
+from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
+
+# What return codes may mean. A recipe gives each code of a command one of these words; a code without a word is unknown.
+WORDS = ("done", "current", "expand", "contract", "refuse", "ok", "warning", "failure")
+SCHEMA_WORDS = ("current", "expand", "contract")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command of a recipe: a program of the release, and what each of its return codes means."""
+
+    name: str
+    argv: tuple[str, ...]
+    rc: t.Mapping[int, str]
+
+
+def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Command]:
+    """Read the commands of a recipe. Raises BadInputError that names the command."""
+    found = {}
+    for name, row in rows.items():
+        argv = tuple(str(part) for part in row.get("argv") or ())
+        try:
+            words = {int(code): str(word) for code, word in (row.get("rc") or {}).items()}
+        except ValueError:
+            raise BadInputError("commands.%s.rc has a key that is not a number." % name, "schema.input") from None
+        strange = sorted(set(words.values()) - set(WORDS))
+        if strange:
+            raise BadInputError(
+                "commands.%s.rc has the unknown word %s." % (name, strange[0]), "schema.input", "Known: %s." % ", ".join(WORDS)
+            )
+        if not argv or "/" in argv[0] or not words:
+            raise BadInputError(
+                "commands.%s needs argv, which begins with the plain name of a program, and rc." % name, "schema.input"
+            )
+        found[name] = Command(name, argv, words)
+    return found
+
+
+class Tools:
+    """The programs of one release on this host, run as the service's user with the service's configuration."""
+
+    def __init__(self, params: t.Mapping[str, t.Any]) -> None:
+        self.release = Release.from_args(params["release"])
+        instance, config = params["instance"], params["config"]
+        self.path = _environment.check_path(instance["path"])
+        self.user = instance["user"] or ""
+        self.unit = instance["unit"] or ""
+        self.commands = parse_commands(params["commands"])
+        self.files: list[str] = list(config["files"])
+        self.options = [part for file in self.files for part in (config["option"], file)]
+        self.folder = os.path.join(_environment.releases_folder(self.path), self.release.id)
+
+    def ready(self) -> None:
+        """The release is here, and the user is known. Before this nothing can be asked."""
+        if not _environment.is_complete(self.path, self.release.id):
+            raise LifecycleError(
+                "Release %s is not on this host yet, so its tools cannot be asked." % self.release.id,
+                "schema.release_not_present",
+                "Fetch it first.",
+            )
+        if not self.user and self.unit:
+            self.user = _systemd.show(self.unit).user
+
+    def argv(self, name: str) -> tuple[str, ...]:
+        """The command line of a command of the recipe, its program inside the release."""
+        if name not in self.commands:
+            raise BadInputError("The recipe has no command %s." % name, "schema.input")
+        command = self.commands[name]
+        program = os.path.join(self.folder, "bin", command.argv[0])
+        if not os.access(program, os.X_OK):
+            raise LifecycleError(
+                "Release %s has no program %s." % (self.release.id, command.argv[0]), "schema.no_program", "Correct the recipe."
+            )
+        arguments = [part for word in command.argv[1:] for part in (self.options if word == "{config}" else [word])]
+        return (program, *arguments)
+
+    def word(self, name: str, rc: int, said: str) -> str:
+        """What a return code means. Raises UnknownAnswerError for one that the recipe does not know."""
+        command = self.commands[name]
+        if rc not in command.rc:
+            raise UnknownAnswerError(
+                "%s ended with %d, which the recipe does not know." % (" ".join(command.argv).replace("{config} ", ""), rc),
+                hint="Unknown is not success. See its output.",
+                evidence={"command": name, "rc": rc, "output": tail(scrub(said), 15)},
+            )
+        return command.rc[rc]
+
+    def ask(self, name: str, terms: Terms) -> tuple[str, Done]:
+        """Run a command that only reads."""
+        done = run(self.argv(name), terms.deadline.remaining(), self.user)
+        return self.word(name, done.rc, done.out + "\n" + done.err), done
+
+    def database(self, wanted: _database.Wanted, terms: Terms) -> dict[str, t.Any]:
+        return _database.ask(
+            os.path.join(self.folder, "bin", "python"), self.files, wanted, self.user, terms.deadline.remaining()
+        )
+
+
+def prepare(params: t.Mapping[str, t.Any]) -> Act:
+    """Check the arguments of the module and say what will act. Raises BadInputError."""
+    tools = Tools(params)
+    if params["state"] == "preflight":
+        return _Preflight(tools, params)
+    return _Step(tools, params)
+
+
+def _database_row(params: t.Mapping[str, t.Any]) -> _database.Wanted | None:
+    for row in params["checks"] or ():
+        if row.get("database") is not None:
+            return _database.Wanted.from_recipe(row["database"], params["database_host"] or "")
+    return None
+
+
+class _Preflight:
+    """Every check of the recipe, one after the other; all of them, so that one run shows all that is wrong."""
+
+    def __init__(self, tools: Tools, params: t.Mapping[str, t.Any]) -> None:
+        self.tools, self.checks, self.wanted = tools, list(params["checks"] or ()), _database_row(params)
+        if not self.checks:
+            raise BadInputError("The list of checks is empty, so nothing would be proven.", "schema.input")
+        for row in self.checks:
+            if not row.get("name") or bool(row.get("command")) == bool(row.get("database")):
+                raise BadInputError("Each check needs a name and either command or database.", "schema.input")
+
+    def __call__(self, terms: Terms, report: Report) -> Verdict:
+        self.tools.ready()
+        rows: list[dict[str, t.Any]] = []
+        report.more["checks"] = rows
+        problems: list[LifecycleError] = []
+        for check in self.checks:
+            row: dict[str, t.Any] = {"name": check["name"], "outcome": "pass"}
+            rows.append(row)
+            try:
+                self._check(check, row, report, terms)
+            except LifecycleError as exc:
+                row.update(outcome="fail", code=exc.code, reason=exc.msg)
+                problems.append(exc)
+        report.after = dict(report.before)
+        if not problems:
+            return Verdict("pass", "preflight.passed", "%d checks passed." % len(rows))
+        first = problems[0]
+        failed = [row["name"] for row in rows if row["outcome"] == "fail"]
+        code = "unknown_answer" if first.code == "unknown_answer" else "preflight." + failed[0]
+        evidence = {**first.evidence, "code": first.code}
+        raise LifecycleError(" ".join(problem.msg for problem in problems), code, first.hint, evidence)
+
+    def _check(self, check: t.Mapping[str, t.Any], row: dict[str, t.Any], report: Report, terms: Terms) -> None:
+        if check.get("database") is not None and self.wanted is not None:
+            facts = self.tools.database(self.wanted, terms)
+            row.update({key: facts.get(key) for key in ("backend", "server", "node", "version", "database")})
+            report.before["head"] = ",".join(facts.get("heads", []))
+            _database.judge(facts, self.wanted)
+            return
+        word, done = self.tools.ask(check["command"], terms)
+        row.update(word=word, rc=done.rc, seconds=round(done.seconds, 1))
+        if word in SCHEMA_WORDS:
+            report.before["schema"] = word
+        if word not in (check.get("accept") or ()):
+            explained = (check.get("explain") or {}).get(word) or "%s says %s." % (
+                " ".join(self.tools.commands[check["command"]].argv[:1]),
+                word,
+            )
+            raise LifecycleError(
+                explained, "preflight.word", "See the output.", {"rc": done.rc, "output": tail(scrub(done.out + done.err), 30)}
+            )
+
+
+class _Step:
+    """One schema step: look, act as a job, look again. The way to the goal is the new release's own tool."""
+
+    def __init__(self, tools: Tools, params: t.Mapping[str, t.Any]) -> None:
+        row = params["act"] or {}
+        if not all(row.get(key) for key in ("check", "act", "when", "accept")):
+            raise BadInputError("act needs check, act, when and accept.", "schema.input")
+        self.tools, self.wanted = tools, _database_row(params)
+        self.check, self.act = str(row["check"]), str(row["act"])
+        self.when, self.accept = tuple(row["when"]), tuple(row["accept"])
+        self.job = params["job"] or "%s-%s-%s" % (params["service"], self.act, tools.release.id)
+
+    def _look(self, terms: Terms) -> tuple[dict[str, t.Any], Done]:
+        word, done = self.tools.ask(self.check, terms)
+        seen: dict[str, t.Any] = {"schema": word}
+        if self.wanted is not None:
+            seen["head"] = ",".join(self.tools.database(self.wanted, terms).get("heads", []))
+        return seen, done
+
+    def __call__(self, terms: Terms, report: Report) -> Verdict:
+        self.tools.ready()
+        seen, said = self._look(terms)
+        report.before = report.after = seen
+        word = str(seen["schema"])
+        if word in self.accept:
+            return Verdict("pass", "schema.current", "The schema is as this release needs it (%s)." % word)
+        if word not in self.when:
+            evidence = {"rc": said.rc, "output": tail(scrub(said.out + said.err), 15)}
+            raise LifecycleError(
+                "The schema cannot be moved: its check says %s." % word, "schema.refused", "See the output.", evidence
+            )
+        settle(seen, {"schema": self.accept[0]}, terms.expect, terms.resume)
+        report.changed, report.after = True, {"schema": self.accept[0]}
+        if terms.check:
+            return Verdict("pass", "schema.predicted", "The schema would be moved (%s)." % word)
+        report.after = {}
+        job = _job.Job(self.job, (self.tools.argv(self.act),), user=self.tools.user)
+        try:
+            ended = _job.run_job(job, terms.deadline, terms.resume)
+        finally:
+            report.more["output"] = tail(scrub(_job.output(job)), 20)
+        evidence = {"rc": ended.rc, "output": report.more["output"]}
+        if self.tools.word(self.act, ended.rc if ended.rc is not None else -1, _job.output(job)) != "done":
+            raise LifecycleError(
+                "The schema step failed.", "schema.act_failed", "See its output; the old release goes on serving.", evidence
+            )
+        report.after, said = self._look(terms)
+        if report.after["schema"] not in self.accept:
+            raise LifecycleError(
+                "The schema step ended well, but the check still says %s." % report.after["schema"],
+                "schema.not_reached",
+                "See the output.",
+                evidence,
+            )
+        return Verdict("pass", "schema.moved", "The schema went from %s to %s." % (word, report.after["schema"]))
