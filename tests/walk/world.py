@@ -5,7 +5,9 @@ Contact is lost by killing an sshd, so what the executor sees is what it would s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -24,28 +26,46 @@ HERE = pathlib.Path(__file__).resolve().parent
 DUMMY = HERE.parent / "collections"
 COLLECTIONS = os.environ.get("OSOPS_COLLECTIONS") or str(HERE.parents[1] / "build" / "dev")
 SECRET = "not-in-any-log"
+PORT = 2200
 
 
 @dataclasses.dataclass
 class Host:
     name: str
     root: pathlib.Path
-    port: int
+    ssh: str
+    """where its sshd listens: an address of its own on loopback"""
     address: str
+    """where the record has its instances"""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = subprocess.Popen([shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", str(self.root / "sshd_config")], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", str(self.root / "sshd_config")],
+            stderr=subprocess.DEVNULL,
+        )
         (self.root / "sshd.pid").write_text(str(self.process.pid), encoding="ascii")
-        deadline = time.monotonic() + 5
-        while socket.socket().connect_ex(("127.0.0.1", self.port)):
-            assert time.monotonic() < deadline, "sshd of %s does not listen" % self.name
+        deadline = time.monotonic() + 20
+        while not self._listens():
+            assert self.process.poll() is None and time.monotonic() < deadline, "sshd of %s does not listen" % self.name
             time.sleep(0.02)
 
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((self.ssh, PORT)) == 0
+
     def stop(self) -> None:
+        """End this host's sshd and all that runs below it."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            kill_tree(self.process)
+
+    def reached(self) -> None:
+        """Wait until a driver here has come to an entry of ``behave`` that marks its place."""
+        deadline = time.monotonic() + 90
+        while not (self.root / "reached").exists():
+            assert time.monotonic() < deadline, "no driver on %s came to its mark" % self.name
+            time.sleep(0.02)
+        (self.root / "reached").unlink()
 
     def read(self, name: str) -> dict[str, t.Any]:
         path = self.root / name
@@ -76,10 +96,49 @@ class Result:
         return [json.loads(line.strip().rstrip(",")) for line in shown[-1].splitlines()] if shown else []
 
 
+def kill_tree(process: subprocess.Popen[t.Any]) -> None:
+    """``kill -9`` of a process and everything that it started, at one instant: it is stopped first, so that nothing new begins."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGSTOP)
+        for pid in reversed(_descendants(process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.kill()
+    process.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for path in pathlib.Path("/proc/%d/task" % pid).glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in map(int, path.read_text(encoding="ascii").split()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGSTOP)
+                found += [child, *_descendants(child)]
+    return found
+
+
 class World:
     """Hosts, inventory, record and store below one folder. ``services`` is service -> components (with a port or 0)."""
 
-    def __init__(self, folder: pathlib.Path, apps: int = 3, balancers: int = 2, services: dict[str, dict[str, int]] | None = None) -> None:
+    made = itertools.count(1)
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        apps: int = 3,
+        balancers: int = 2,
+        services: dict[str, dict[str, int]] | None = None,
+        cloud: str = "dummy",
+        store: str = "",
+    ) -> None:
+        self.cloud = cloud
+        self.store = store or "sqlite:///%s" % (folder / "store.db")
+        self.started: list[subprocess.Popen[bytes]] = []
+        folder.mkdir(exist_ok=True)
+        # Tests run side by side, so each world of each process has addresses that no other has; nothing ever asks for a free port.
+        self.network = "127.%d.%d." % (os.getpid() >> 8 & 255, os.getpid() & 255)
+        self.first = next(self.made) * 16 % 240 + 1
         self.folder = folder
         self.services = services or {"echo": {"echo-api": 5000}}
         self.apps = ["ctl%d" % (number + 1) for number in range(apps)]
@@ -105,14 +164,12 @@ class World:
     def _host(self, name: str, number: int) -> Host:
         root = self.folder / name
         root.mkdir(parents=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            return Host(name, root, free.getsockname()[1], "127.0.1.%d" % (number + 1))
+        return Host(name, root, "%s%d" % (self.network, self.first + number), "192.0.2.%d" % (number + 1))
 
     def _sshd(self, host: Host) -> None:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host.root / "host_key")], check=True)
         settings = {
-            "Port": host.port, "ListenAddress": "127.0.0.1", "HostKey": host.root / "host_key", "AuthorizedKeysFile": self.folder / "key.pub",
+            "Port": PORT, "ListenAddress": host.ssh, "HostKey": host.root / "host_key", "AuthorizedKeysFile": self.folder / "key.pub",
             "StrictModes": "no", "UsePAM": "no", "PidFile": "none", "PasswordAuthentication": "no",
             "SetEnv": "OSOPS_DUMMY_ROOT=%s" % host.root, "LogLevel": "QUIET", "MaxStartups": "100",
         }  # fmt: skip
@@ -120,16 +177,14 @@ class World:
         (host.root / "sshd_config").write_text(text, encoding="utf-8")
         public = (host.root / "host_key.pub").read_text(encoding="ascii").split()
         with open(self.folder / "known_hosts", "a", encoding="ascii") as handle:
-            handle.write("[127.0.0.1]:%d %s %s\n" % (host.port, public[0], public[1]))
+            handle.write("[%s]:%d %s %s\n" % (host.ssh, PORT, public[0], public[1]))
 
     def _inventory(self) -> None:
-        hosts = {
-            name: {"ansible_port": host.port, "osops_address": host.address} for name, host in self.hosts.items()
-        }  # fmt: skip
+        hosts = {name: {"ansible_host": host.ssh, "osops_address": host.address} for name, host in self.hosts.items()}
         variables = {
-            "ansible_host": "127.0.0.1", "ansible_ssh_private_key_file": str(self.folder / "key"), "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_port": PORT, "ansible_ssh_private_key_file": str(self.folder / "key"), "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_ssh_common_args": "-o UserKnownHostsFile=%s -o ControlMaster=no" % (self.folder / "known_hosts"),
-            "osops_record": str(self.folder / "cloud.yml"), "osops_store": "sqlite:///%s" % (self.folder / "store.db"),
+            "osops_record": str(self.folder / "cloud.yml"), "osops_store": self.store,
             "osops_recipes": [str(self.folder / "recipes")], "echo_password": SECRET,
         }  # fmt: skip
         groups = {"apps": {"hosts": dict.fromkeys(self.apps)}, "lbs": {"hosts": dict.fromkeys(self.balancers)}}
@@ -137,7 +192,7 @@ class World:
 
     def want(self, version: str, batches: t.Sequence[int] = (1,), floor: int = 1, **more: t.Any) -> None:
         """Write record and recipes for a wanted version."""
-        record: dict[str, t.Any] = {"cloud": "dummy", "services": {}}
+        record: dict[str, t.Any] = {"cloud": self.cloud, "services": {}}
         for service, components in self.services.items():
             record["services"][service] = {
                 "release": {"driver": "osops_test.dummy.app", "version": version},
@@ -166,31 +221,37 @@ class World:
         }  # fmt: skip
         return {**kept, **ours, **more}
 
-    def start(self, verb: str, *args: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a verb as a process group of its own, its output in a file."""
+    def start(self, verb: str, *args: str, piped: bool = False, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a verb as a process group of its own, its output in a file, or in a pipe for the caller."""
         program = pathlib.Path(sys.executable).parent / "ansible-playbook"
         command = [str(program), "-i", str(self.folder / "inventory.yml"), "osops.lifecycle." + verb, *args]
-        with open(self.folder / "out.txt", "a", encoding="utf-8") as out:
-            return subprocess.Popen(
-                command, cwd=self.folder, env=self.environment(**environment), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                text=True, start_new_session=True,
+        with open(self.folder / "out.txt", "ab") as out:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment(**environment), stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+        self.started.append(process)
+        return process
 
-    def run(self, verb: str, *args: str, timeout: float = 180, **environment: str) -> Result:
+    def run(self, verb: str, *args: str, **environment: str) -> Result:
+        begin = self.written()
+        return self.finish(self.start(verb, *args, **environment), begin)
+
+    def written(self) -> int:
+        """How much output there is so far."""
         path = self.folder / "out.txt"
-        begin = path.stat().st_size if path.exists() else 0
-        process = self.start(verb, *args, **environment)
-        try:
-            rc = process.wait(timeout)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        return Result(rc, path.read_text(encoding="utf-8")[begin:])
+        return path.stat().st_size if path.exists() else 0
+
+    def finish(self, process: subprocess.Popen[bytes], begin: int = 0, timeout: float = 240) -> Result:
+        """Wait for the end of a verb; ``begin`` is what was written before it."""
+        rc = process.wait(timeout)
+        return Result(rc, (self.folder / "out.txt").read_bytes()[begin:].decode())
 
     def calls(self, module: str, state: str) -> list[str]:
         """Hosts on which a driver was really called, in no order."""
-        return [name for name, host in self.hosts.items() for call in host.calls if (call["module"], call["state"]) == (module, state)]
+        return [
+            name for name, host in self.hosts.items() for call in host.calls if (call["module"], call["state"]) == (module, state)
+        ]
 
     def versions(self, component: str = "echo-api") -> list[str]:
         return [self.hosts[name].read("app-%s.json" % component)["version"] for name in self.apps]
@@ -200,6 +261,8 @@ class World:
         return [server["admin"] for name in self.balancers for server in self.hosts[name].read("balancer.json").values()]
 
     def close(self) -> None:
+        for process in self.started:
+            kill_tree(process)
         for host in self.hosts.values():
             host.stop()
 

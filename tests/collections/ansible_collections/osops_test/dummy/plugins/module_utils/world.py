@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._driver_args import DRIVER_ARGS, answer
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._fence import fence
@@ -19,7 +21,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._settle import set
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 
 ROOT = os.environ.get("OSOPS_DUMMY_ROOT", "")
-State = t.Dict[str, t.Any]
+State = dict[str, t.Any]
 
 
 def read(name: str) -> State:
@@ -37,7 +39,7 @@ def write(name: str, state: State) -> None:
     os.replace(path + ".new", path)
 
 
-def run(name: str, spec: State, states: t.List[str], look: t.Callable[[State], State], wanted: t.Callable[[State, State], State],
+def run(name: str, spec: State, states: list[str], look: t.Callable[[State], State], wanted: t.Callable[[State, State], State],
         act: t.Callable[[State, State], None], more: t.Callable[[State], State] = lambda args: {}) -> None:  # fmt: skip
     """A whole driver: ``look`` gives the state, ``wanted`` what it should be, ``act`` makes it so."""
     module = AnsibleModule(dict(DRIVER_ARGS, state={"choices": states, "required": True}, **spec), supports_check_mode=True)
@@ -45,12 +47,13 @@ def run(name: str, spec: State, states: t.List[str], look: t.Callable[[State], S
     before: State = {}
     try:
         if module.check_mode:
+            _behave("look", name)
             before = look(args)
             goal = wanted(args, before)
             changed = settle(before, goal, args["expect"], args["resume"])
             answer(module, before, goal, Verdict("pass", "dummy." + args["state"]), changed, **more(args))
         with fence(args["scope"], args["token"], args["deadline"], root=ROOT):
-            behaviour = _behave(name, args)
+            behaviour = _behave(name, args["state"])
             before = look(args)
             goal = wanted(args, before)
             changed = settle(before, goal, args["expect"], args["resume"])
@@ -60,25 +63,34 @@ def run(name: str, spec: State, states: t.List[str], look: t.Callable[[State], S
             after = look(args)
             if behaviour.get("lose") == "after":
                 _lose_contact()
-            if behaviour.get("rubbish"):
-                print("Segmentation fault, or so")
+            if "says" in behaviour:
+                sys.stdout.write(behaviour["says"])
+                sys.stdout.flush()
                 os._exit(0)
-        answer(module, before, after, Verdict("pass", "dummy." + args["state"], "%s is %s" % (name, args["state"])), changed, **more(args))
+        answer(
+            module,
+            before,
+            after,
+            Verdict("pass", "dummy." + args["state"], "%s is %s" % (name, args["state"])),
+            changed,
+            **more(args),
+        )
     except LifecycleError as exc:
         answer(module, before, before, exc, False, **more(args))
 
 
 def _log(name: str, args: State, changed: bool) -> None:
     line = {"module": name, "state": args["state"], "resume": args["resume"], "changed": changed, "token": args["token"]}
+    line["at"] = time.monotonic_ns()  # one clock for all hosts, as they are all on this machine
     line["what"] = args.get("servers") or (args.get("instance") or {}).get("component") or args.get("service")
     with open(os.path.join(ROOT, "calls.log"), "a", encoding="utf-8") as handle:
         handle.write(json.dumps(line) + "\n")
 
 
-def _behave(name: str, args: State) -> State:
-    """Take the first entry of behave.json for this module and state, and do what it says before the act."""
+def _behave(name: str, state: str) -> State:
+    """Take the first entry of behave.json for NAME/STATE (look/NAME in check mode), and do what it says before the act."""
     todo = read("behave.json")
-    queue = todo.get("%s/%s" % (name, args["state"])) or []
+    queue = todo.get("%s/%s" % (name, state)) or []
     if not queue:
         return {}
     behaviour = queue.pop(0)

@@ -37,7 +37,9 @@ def act(args: world.State, goal: world.State) -> None:
 
 def more(args: world.State) -> world.State:
     servers = world.read("balancer.json")
-    return {"servers": {name: {"address": server["address"], "up": server["up"], "sessions": 0} for name, server in servers.items()}}
+    return {
+        "servers": {name: {"address": server["address"], "up": server["up"], "sessions": 0} for name, server in servers.items()}
+    }
 
 
 def main() -> None:
