@@ -183,7 +183,7 @@ class World:
         hosts = {name: {"ansible_host": host.ssh, "osops_address": host.address} for name, host in self.hosts.items()}
         variables = {
             "ansible_port": PORT, "ansible_ssh_private_key_file": str(self.folder / "key"), "ansible_python_interpreter": "/usr/bin/python3",
-            "ansible_ssh_common_args": "-o UserKnownHostsFile=%s -o ControlMaster=no" % (self.folder / "known_hosts"),
+            "ansible_ssh_common_args": "-o UserKnownHostsFile=%s" % (self.folder / "known_hosts"),
             "osops_record": str(self.folder / "cloud.yml"), "osops_store": self.store,
             "osops_recipes": [str(self.folder / "recipes")], "echo_password": SECRET,
         }  # fmt: skip
@@ -218,6 +218,8 @@ class World:
             "HOME": str(home), "LC_ALL": "C.UTF-8", "ANSIBLE_COLLECTIONS_PATH": "%s:%s" % (COLLECTIONS, DUMMY), "ANSIBLE_SSH_RETRIES": "0",
             "ANSIBLE_INJECT_FACT_VARS": "false", "ANSIBLE_FORKS": "10", "ANSIBLE_PIPELINING": "true", "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false", "ANSIBLE_TIMEOUT": "10",
+            # No shared connection outlives the process that made it: what is killed here is all there is.
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=no",
         }  # fmt: skip
         return {**kept, **ours, **more}
 
