@@ -18,7 +18,7 @@ import toolbox
 # The pip that each core asks for: 2.17; 2.18 and 2.19; 2.20 and 2.21.
 PIP_VERSIONS = ("23.1.2", "24.2", "25.2")
 
-STAND_IN = '''\
+STAND_IN = """\
 import sys
 
 WHEEL = {wheel!r}
@@ -35,7 +35,7 @@ def main():
 
 if __name__ == "__main__":
     main()
-'''
+"""
 
 
 def home() -> Path:

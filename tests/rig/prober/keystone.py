@@ -36,7 +36,7 @@ class Request:
     body: dict[str, t.Any] | None = None
 
 
-def credentials(file: Path | None, password_key: str = "OS_PASSWORD") -> dict[str, str]:
+def credentials(file: Path | None, password_key: str) -> dict[str, str]:
     """Read OS_USERNAME, OS_PASSWORD, … from the environment, or over that from a YAML ``file`` that only its owner can read.
 
     ``password_key`` names the key of the file that holds the password. Never from arguments: other users see those.

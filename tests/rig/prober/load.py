@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import math
 import resource
 import signal
 import time
@@ -40,7 +41,7 @@ class Load:
 
 def cause_of(exc: Exception) -> str:
     """Name the failure of a request that got no answer."""
-    if isinstance(exc, asyncio.TimeoutError):
+    if isinstance(exc, TimeoutError):
         return "timeout"
     if isinstance(exc, aiohttp.ClientConnectorError):
         return "refused" if exc.os_error.errno == errno.ECONNREFUSED else "unreachable"
@@ -50,20 +51,22 @@ def cause_of(exc: Exception) -> str:
 
 
 @contextlib.asynccontextmanager
-async def sessions(timeout: float) -> t.AsyncIterator[dict[bool, aiohttp.ClientSession]]:
-    """Two clients: False keeps connections alive, True takes a new one for each request. Neither has a limit or a retry."""
+async def sessions(limit: float) -> t.AsyncIterator[dict[bool, aiohttp.ClientSession]]:
+    """Two clients: False keeps connections alive, True takes a new one for each request. A request takes at most ``limit`` s.
+
+    Neither retries, and neither lets a request wait for another one.
+    """
+    # Kept connections are dropped here before HAProxy would: a request that races with its close is HAProxy's right, not a
+    # fault of an upgrade.
+    kept = aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)
+    made = {}
     async with contextlib.AsyncExitStack() as stack:
-        made = {}
-        for fresh in (False, True):
-            # Kept connections are dropped here before HAProxy would: a request that races with its close is its right,
-            # not a fault of an upgrade.
-            kept = {} if fresh else {"keepalive_timeout": 4.0}
-            connector = aiohttp.TCPConnector(limit=0, force_close=fresh, **kept)
+        for fresh, connector in ((False, kept), (True, aiohttp.TCPConnector(limit=0, force_close=True))):
             session = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=timeout), cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector, timeout=aiohttp.ClientTimeout(total=limit), cookie_jar=aiohttp.DummyCookieJar()
             )
             # aiohttp sends a GET again when a kept connection broke under it, which would hide what is counted here. There
-            # is no public switch; its own test server uses this one, and test_prober.py proves that it works.
+            # is no public switch; its own test client uses this one, and test_prober.py proves that it works.
             session._retry_connection = False
             made[fresh] = await stack.enter_async_context(session)
         yield made
@@ -77,6 +80,7 @@ class Prober:
         self._keystone = keystone
         self._folder = folder
         self._stop = asyncio.Event()
+        self._last = 0.0
 
     async def run(self) -> None:
         """Probe, and write all files but the report. Raises UnusableError when the cloud does not even let it log in."""
@@ -94,7 +98,7 @@ class Prober:
             wall, start = time.time(), time.monotonic()
             about = {key: getattr(self._load, key) for key in ("run", "rate", "timeout", "seed")}
             about.update(balancers=dict(self._load.balancers), weights=dict(self._load.weights), begin=wall)
-            with self._folder.begin(about) as file:
+            with open(self._folder.begin(about), "a", encoding="utf-8") as file:  # noqa: ASYNC230 - before the load begins
                 await self._send_all(clients, file, wall, start)
             self._folder.write("run.json", dict(about, end=wall + self._last))
 
@@ -114,17 +118,19 @@ class Prober:
                     self._stop.set()
                 await asyncio.sleep(0.2)
 
+        limit = math.inf if self._load.seconds is None else self._load.seconds
         # An exception in a task (a fault of the prober itself) ends everything, loudly.
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(flush())
             for arrival in plan:
-                if self._load.seconds is not None and arrival.at >= self._load.seconds:
-                    break
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), max(start + arrival.at - time.monotonic(), 0.0))
-                if self._stop.is_set():
+                over = arrival.at >= limit
+                due = min(arrival.at, limit)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), max(start + due - time.monotonic(), 0.0))
+                if self._stop.is_set() or over:
                     break
                 tasks.create_task(one(arrival))
+            # Nothing was due any more from here on, although answers may still come.
             self._last = time.monotonic() - start
             self._stop.set()
 
@@ -146,7 +152,7 @@ class Prober:
                 status = response.status
                 text = await response.read()
                 failure = self._keystone.judge(arrival.operation, status, response.headers, _json(text), name)
-        except (aiohttp.ClientError, asyncio.TimeoutError) as exc:
+        except (aiohttp.ClientError, TimeoutError) as exc:
             # An answer that broke off in the middle has a status, and is a failure all the same.
             failure = cause_of(exc)
         spent = time.monotonic() - due

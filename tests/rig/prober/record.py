@@ -71,12 +71,13 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def begin(self, run: dict[str, t.Any]) -> t.TextIO:
-        """Write run.json, forget an earlier probing, and return the file for probes. Marks made before the start stay."""
+    def begin(self, run: dict[str, t.Any]) -> Path:
+        """Forget an earlier probing, write run.json (from then on marks count), and return the file for probes."""
         (self.path / "report.json").unlink(missing_ok=True)
-        handle = open(self.path / "probes.jsonl", "w", encoding="utf-8")
+        (self.path / "marks.jsonl").unlink(missing_ok=True)
+        (self.path / "probes.jsonl").write_bytes(b"")
         self.write("run.json", run)
-        return handle
+        return self.path / "probes.jsonl"
 
     def write(self, name: str, value: t.Any) -> None:
         """Write a file whole, or not at all."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import math
 import typing as t
 
@@ -22,7 +23,7 @@ def percentile(values: t.Sequence[float], share: float) -> float | None:
 def longest_gap(done: t.Iterable[float], begin: float, end: float) -> float:
     """Longest time in seconds between ``begin`` and ``end`` in which no request succeeded."""
     moments = [begin, *sorted(moment for moment in done if begin < moment < end), end]
-    return max(later - earlier for earlier, later in zip(moments, moments[1:], strict=False))
+    return max(later - earlier for earlier, later in itertools.pairwise(moments))
 
 
 def summary(probes: t.Sequence[Probe], begin: float, end: float, rate: float, logged: Reconciled | None) -> dict[str, t.Any]:
@@ -82,7 +83,7 @@ def report(
     # A prober that was killed never wrote when it ended.
     end = run.get("end") or max([probe.done for probe in probes], default=begin)
     steps = []
-    for mark, after in zip(marks, [*marks[1:], Mark(end, "")], strict=True):
+    for mark, after in itertools.pairwise([*marks, Mark(end, "")]):
         first, last = max(mark.at, begin), min(after.at, end)
         if first < last:
             steps.append({"name": mark.name, **summary(probes, first, last, rate, logged)})
