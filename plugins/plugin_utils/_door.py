@@ -13,6 +13,7 @@ import signal
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, DeadlineError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import doors, model, status
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
@@ -21,7 +22,13 @@ Result = dict[str, t.Any]
 
 
 def failure(exc: LifecycleError) -> Result:
-    return {"failed": True, "msg": " ".join(part for part in (exc.msg, exc.hint) if part), "code": exc.code, "hint": exc.hint, "evidence": exc.evidence}
+    return {
+        "failed": True,
+        "msg": " ".join(part for part in (exc.msg, exc.hint) if part),
+        "code": exc.code,
+        "hint": exc.hint,
+        "evidence": exc.evidence,
+    }
 
 
 def guard(task_vars: t.Any) -> Result:
@@ -67,10 +74,13 @@ def answers(task_vars: t.Any) -> dict[str, Result]:
 
 def summary(made: model.Plan) -> Result:
     """A plan for programs, without the arguments of the steps."""
-    steps = [{"id": step.id, "host": step.host, "phase": step.phase, "needs": list(step.needs), "way_back": step.way_back} for step in made.steps]
+    steps = [
+        {"id": step.id, "host": step.host, "phase": step.phase, "needs": list(step.needs), "way_back": step.way_back}
+        for step in made.steps
+    ]
     return {
-        "verb": made.verb, "cloud": made.cloud, "services": list(made.services), "hash": made.hash, "refusals": list(made.refusals),
-        "notes": list(made.notes), "batches": [list(batch) for batch in made.batches], "steps": steps,
+        "verb": made.verb, "cloud": made.cloud, "services": list(made.services), "hash": made.hash,
+        "refusals": list(made.refusals), "notes": list(made.notes), "batches": [list(batch) for batch in made.batches], "steps": steps,
         "moves": {name: {"from": move[0], "to": move[1]} for name, move in made.moves.items()},
     }  # fmt: skip
 
@@ -103,8 +113,7 @@ def steered(state: str, task_vars: t.Any) -> Result:
     if state == "shown":
         shown = []
         for run in runs[:5]:
-            made, back = store.plan(run.id, model.OUT), store.plan(run.id, model.BACK)
-            assert made is not None
+            made, back = store.plan(run.id), store.back(run.id)
             entries = store.entries(run.id)
             stands = status.where_it_stands(made, entries)
             shown.append({"id": run.id, "verb": run.verb, "state": run.state, "reason": run.reason, "stands": stands,
@@ -121,7 +130,13 @@ def steered(state: str, task_vars: t.Any) -> Result:
 
 
 def nothing_opened() -> Result:
-    return {"changed": False, "failed": True, "state": "none", "msg": "No run was opened.", "lines": ["no run was opened; nothing was changed"]}
+    return {
+        "changed": False,
+        "failed": True,
+        "state": "none",
+        "msg": "No run was opened.",
+        "lines": ["no run was opened; nothing was changed"],
+    }
 
 
 def closed(run: model.Run, lines: list[str]) -> Result:
@@ -138,7 +153,9 @@ def with_secrets(arguments: t.Mapping[str, t.Any], host: str, task_vars: t.Any) 
     found = task_vars["hostvars"][host]
     for name, where in secrets.items():
         if where["secret"] not in found:
-            raise BadInputError("The variable %s, which holds the secret %s, is not set for %s." % (where["secret"], name, host), "input.secret")
+            raise BadInputError(
+                "The variable %s, which holds the secret %s, is not set for %s." % (where["secret"], name, host), "input.secret"
+            )
     return {**arguments, "secrets": {name: found[where["secret"]] for name, where in secrets.items()}}
 
 
@@ -148,15 +165,23 @@ def call(action: t.Any, module: str, arguments: t.Mapping[str, t.Any], task_vars
         with _alarm(deadline_s):
             answer = dict(action._execute_module(module_name=module, module_args=dict(arguments), task_vars=task_vars))
     except AnsibleConnectionFailure as exc:
-        raise LifecycleError("The host cannot be reached: %s" % _short(exc.message), "unreachable", "Mend the way to it, then run again.") from exc
+        raise LifecycleError(
+            "The host cannot be reached: %s" % _short(exc.message), "unreachable", "Mend the way to it, then run again."
+        ) from exc
     except AnsibleError as exc:
         raise BadInputError("The driver %s cannot be run: %s" % (module, _short(exc.message)), "driver.unusable") from exc
     if answer.get("unreachable"):
-        raise LifecycleError("The host cannot be reached: %s" % _short(answer.get("msg", "")), "unreachable", "Mend the way to it, then run again.")
+        raise LifecycleError(
+            "The host cannot be reached: %s" % _short(answer.get("msg", "")), "unreachable", "Mend the way to it, then run again."
+        )
     if not isinstance(answer.get("verdict"), dict):
         if answer.get("failed") and "module_stdout" not in answer:
             raise BadInputError("The driver %s refused: %s" % (module, _short(answer.get("msg", ""))), "driver.refused")
-        raise LifecycleError("The driver %s answered what is not understood." % module, "unknown_answer", "Look at the host before anything else is done.")
+        raise LifecycleError(
+            "The driver %s answered what is not understood." % module,
+            "unknown_answer",
+            "Look at the host before anything else is done.",
+        )
     return answer
 
 

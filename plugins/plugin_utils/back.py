@@ -55,17 +55,18 @@ class _Way:
         """Give a batch its traffic back where nothing in it was changed, or all that was changed has been proven."""
         open_drains = [step for step in drains if step.target + "/admit" not in self.done]
         if unproven:
-            self.notes += ["%s stays out of traffic: %s is not proven" % (step.target, unproven[0].target) for step in open_drains]
+            self.notes += [
+                "%s stays out of traffic: %s is not proven" % (step.target, unproven[0].target) for step in open_drains
+            ]
         elif open_drains:
             self._put([_plain(drain).admit(()) for drain in open_drains])
 
     def _revert(self, change: Step, shares: list[ShareSteps]) -> None:
-        assert change.undo is not None
         after = self.done[change.id].after if change.id in self.done else None
         confirmed = tuple(share.id("confirm") for share in shares)
         revert = Step(
-            id=change.target + "/revert", target=change.target, host=change.host, phase="rollback", do="revert", module=change.module,
-            args=change.undo, expect=after, needs=confirmed, resume=True, deadline_s=change.deadline_s, way=BACK,
+            id=change.target + "/revert", target=change.target, host=change.host, phase="rollback", do="revert",
+            module=change.module, args=change.undo or {}, expect=after, needs=confirmed, resume=True, deadline_s=change.deadline_s, way=BACK,
         )  # fmt: skip
         steps = [revert]
         test = self.rows.get((change.target, "test"))
@@ -73,7 +74,7 @@ class _Way:
             args = {**test.args, "version": (change.expect or {}).get("version")}
             steps.append(dataclasses.replace(test, args=args, needs=(revert.id,), way=BACK))
         proof = (steps[-1].id,)
-        # Where a balancer cannot be drained, the revert never begins; the new release, proven on the way out, gets its traffic back.
+        # Where a balancer cannot be drained, the revert never begins; what was proven on the way out gets its traffic back.
         untouched = (revert.id,) if self._proven(change) else ()
         for share in shares:
             steps += [share.drain(expect=False), share.confirm(), share.admit(proof, untouched)]

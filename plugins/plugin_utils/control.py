@@ -47,7 +47,8 @@ def going_on(runs: t.Sequence[Run], verb: str, wanted: str, accept_frozen: bool)
             if run.verb == verb and (run.plan_hash == wanted or run.state == "rolling_back"):
                 return run
             raise BadInputError(
-                "The %s run %s of %s is %s, and it has another goal than this call." % (run.verb, run.id, ", ".join(run.services), run.state),
+                "The %s run %s of %s is %s, and it has another goal than this call."
+                % (run.verb, run.id, ", ".join(run.services), run.state),
                 "run.other_goal",
                 "Finish it with the record that it began with, or take it back with the playbook rollback.",
                 {"run": run.id},
@@ -56,7 +57,8 @@ def going_on(runs: t.Sequence[Run], verb: str, wanted: str, accept_frozen: bool)
         raise BadInputError(
             "The run %s is frozen: %s." % (runs[0].id, runs[0].reason.rstrip(".")),
             "run.frozen",
-            "Look at it with the playbook status and mend what it names; then run again with -e osops_accept_frozen=%s to plan anew from what is there." % runs[0].id,
+            "Mend what it names (playbook status shows it); then -e osops_accept_frozen=%s plans anew from what is there."
+            % runs[0].id,
             {"run": runs[0].id},
         )
     return None
@@ -109,7 +111,9 @@ def ending(run: Run, plan: Plan, way_back: Plan | None, entries: t.Sequence[Entr
 def _left(plan: Plan, kinds: t.Mapping[str, str]) -> list[str]:
     """Steps that are not done, in the order of the batches."""
     place = {target: number for number, target in enumerate(target for batch in plan.batches for target in batch)}
-    return sorted((step.id for step in plan.steps if kinds.get(step.id) != "done"), key=lambda name: place[name.rpartition("/")[0]])
+    return sorted(
+        (step.id for step in plan.steps if kinds.get(step.id) != "done"), key=lambda name: place[name.rpartition("/")[0]]
+    )
 
 
 def _because(left: list[str], entries: t.Sequence[Entry]) -> str:

@@ -17,7 +17,8 @@ import typing as t
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import back as way_back
-from ansible_collections.osops.lifecycle.plugins.plugin_utils import control, holder, knowledge, model, observed, record, status
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import control, holder, knowledge, model, observed, status
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import record as record_file
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import plan, wanted_hash
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
@@ -76,9 +77,9 @@ class Call:
     recipes: dict[str, model.Recipe]
 
     @classmethod
-    def make(cls, verb: str, given: Vars, groups: record.Groups, address: t.Callable[[str], str]) -> Call:
+    def make(cls, verb: str, given: Vars, groups: record_file.Groups, address: t.Callable[[str], str]) -> Call:
         settings = Settings.read(given)
-        wanted = record.load(settings.record, groups, address, settings.services)
+        wanted = record_file.load(settings.record, groups, address, settings.services)
         for host in settings.limit:
             if not any(host in component.hosts for service in wanted.services.values() for component in service.components):
                 raise BadInputError("osops_limit names %s, which is no instance of these services." % host, "input.limit")
@@ -123,12 +124,12 @@ class Call:
             run = store.take_over(run.id, _holder(), "rolling_back" if back else "running" if run.state == "paused" else "")
             if back:
                 run = store.turn(run.id, run.token, "rolling_back", "a rollback was asked for", "rolled_back")
-            stored = store.plan(run.id, model.OUT)
-            assert stored is not None
-            return run, stored
+            return run, store.plan(run.id)
         made = self.plan(answers)
         if made.refusals:
-            raise BadInputError(" ".join(made.refusals), "plan.refused", "Nothing was changed.", {"refusals": list(made.refusals)})
+            raise BadInputError(
+                " ".join(made.refusals), "plan.refused", "Nothing was changed.", {"refusals": list(made.refusals)}
+            )
         return store.open(made, _new_id(), _holder(), _actor()), made
 
     def _leftovers(self) -> dict[str, dict[str, t.Any]]:
@@ -139,8 +140,7 @@ class Call:
         store = Store(self.settings.store)
         for run in store.runs(self.record.cloud, self.services)[:1]:
             entries = store.entries(run.id)
-            for way in (model.OUT, model.BACK):
-                made = store.plan(run.id, way)
+            for way, made in ((model.OUT, store.plan(run.id)), (model.BACK, store.back(run.id))):
                 kinds = last_kinds(entries, way)
                 for step in made.steps if made else ():
                     key = observed.share_key(step.target.partition("#")[0], step.host)
@@ -171,23 +171,18 @@ def targets(run: model.Run, made: model.Plan, store: Store, way: str) -> dict[st
 def go_back(store: Store, run_id: str, token: int) -> dict[str, t.Any]:
     """Derive and store the way back of a run that has turned; the targets of it, none for any other run."""
     run = store.run(run_id)
-    made = store.plan(run_id, model.OUT)
-    if run.state == "running" and run.verb == "rollback" and made is not None:
+    made = store.plan(run_id)
+    if run.state == "running" and run.verb == "rollback":
         return targets(run, made, store, model.OUT)
-    if run.state != "rolling_back" or token < run.token or made is None:
+    if run.state != "rolling_back" or token < run.token:
         return {"targets": [], "serial": [1]}
-    store.put_back(run_id, way_back.back(made, store.entries(run_id), run.ending))
-    stored = store.plan(run_id, model.BACK)
-    assert stored is not None
-    return targets(run, stored, store, model.BACK)
+    return targets(run, store.put_back(run_id, way_back.back(made, store.entries(run_id), run.ending)), store, model.BACK)
 
 
 def close(store: Store, run_id: str, token: int) -> tuple[model.Run, list[str]]:
     """Give a run the state it ends in, and say where the cloud stands."""
     run = store.run(run_id)
-    made = store.plan(run_id, model.OUT)
-    assert made is not None
-    back = store.plan(run_id, model.BACK)
+    made, back = store.plan(run_id), store.back(run_id)
     entries = store.entries(run_id)
     end = control.ending(run, made, back, entries)
     if token >= run.token and end.state != run.state:
@@ -225,4 +220,4 @@ def _actor() -> str:
 
 
 def _new_id() -> str:
-    return "%s-%s" % (datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ"), secrets.token_hex(3))
+    return "%s-%s" % (datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ"), secrets.token_hex(3))

@@ -29,9 +29,15 @@ def refusals(service: Service, recipe: Recipe, verb: str, running: t.Mapping[str
         if version == "nothing":
             continue
         if verb == "upgrade" and order(version) > order(wanted):
-            found.append("%s runs %s, the record wants the older %s: that is a rollback, use the playbook rollback." % (key, version, wanted))
+            found.append(
+                "%s runs %s, the record wants the older %s: that is a rollback, use the playbook rollback."
+                % (key, version, wanted)
+            )
         elif verb == "rollback" and order(version) < order(wanted):
-            found.append("%s runs %s, the record wants the newer %s: that is an upgrade, use the playbook upgrade." % (key, version, wanted))
+            found.append(
+                "%s runs %s, the record wants the newer %s: that is an upgrade, use the playbook upgrade."
+                % (key, version, wanted)
+            )
         elif "hops" in recipe.body:
             low, high = sorted((version, wanted), key=order)
             found += ["%s: %s" % (key, why) for why in _too_far(service.name, low, high)]

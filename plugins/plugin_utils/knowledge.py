@@ -12,6 +12,7 @@ import re
 import typing as t
 
 import yaml
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Json, Recipe
 
@@ -56,20 +57,20 @@ def validate(document: Json, schema: str, what: str) -> None:
         raise BadInputError("In the %s, at %s: %s." % (what, where, first.message), "input.schema", evidence={"path": where})
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _validator(schema: str) -> t.Any:
     with open(DATA / "schemas" / (schema + ".json"), encoding="utf-8") as handle:
         body = yaml.safe_load(handle)
     return jsonschema.Draft202012Validator(body)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def lifecycle() -> dict[str, Json]:
     """Phases, edges and step words: data/lifecycle.yml."""
     return t.cast("dict[str, Json]", load_yaml(DATA / "lifecycle.yml", "lifecycle"))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def releases() -> dict[str, Json]:
     """Series, version numbers and legal jumps: data/releases.yml."""
     return t.cast("dict[str, Json]", load_yaml(DATA / "releases.yml", "release table"))

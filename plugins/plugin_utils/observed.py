@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Json, Look, Recipe, Record, Seen, Service
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import (
+    Component,
+    Json,
+    Look,
+    Recipe,
+    Record,
+    Seen,
+    Service,
+    Traffic,
+)
 
 Observed = t.Mapping[str, Seen]
 
@@ -33,7 +42,7 @@ def looks(record: Record, recipes: t.Mapping[str, Recipe]) -> list[Look]:
         if service.traffic is not None:
             for host in service.traffic.hosts:
                 servers = [record.listen(part, member) for part in service.components if part.port for member in part.hosts]
-                args = {"state": "ready", **traffic_args(service, servers)}
+                args = {"state": "ready", **traffic_args(service.traffic, service.min_available, servers)}
                 found.append(Look(share_key(service.name, host), host, service.traffic.driver, args))
     return found
 
@@ -53,11 +62,9 @@ def instance(record: Record, recipe: Recipe, component: Component, host: str) ->
     return {**where, "listen": listen} if listen else where
 
 
-def traffic_args(service: Service, servers: t.Sequence[str]) -> dict[str, Json]:
+def traffic_args(traffic: Traffic, min_available: int, servers: t.Sequence[str]) -> dict[str, Json]:
     """Arguments of the traffic driver for some servers of a service on one load balancer."""
-    assert service.traffic is not None
-    common = {"servers": list(servers), "backends": list(service.traffic.backends), "min_available": service.min_available}
-    return {**common, **service.traffic.options}
+    return {"servers": list(servers), "backends": list(traffic.backends), "min_available": min_available, **traffic.options}
 
 
 def seen(answer: t.Mapping[str, Json]) -> Seen:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From record, recipes and what was seen to a plan, or to refusals: pure, and the only place where it is decided what a run does."""
+"""From record, recipes and what was seen to a plan, or to refusals: pure, and the one place that decides what a run does."""
 
 from __future__ import annotations
 
@@ -90,7 +90,10 @@ class _Maker:
         self.notes += ["%s: the recipe knows %s, the record has none" % (service.name, name) for name in missing]
         self.refusals += ["%s: the recipe does not know the component %s." % (service.name, name) for name in extra]
         components = [service.component(name) for name in recipe.order if name not in missing]
-        moving = {component.name: [host for host in component.hosts if self._moves(service, component, host)] for component in components}
+        moving = {
+            component.name: [host for host in component.hosts if self._moves(service, component, host)]
+            for component in components
+        }
         if not any(moving.values()) or unknown or extra:
             return
         self.refusals += hops.refusals(service, recipe, self.verb, self._versions(service))
@@ -127,7 +130,9 @@ class _Maker:
             for share in shares:
                 self.steps += share.steps(tested)
             self.steps += steps
-            self.batches.append(tuple(share.target for share in shares) + tuple(instance_key(component.name, host) for host in batch))
+            self.batches.append(
+                tuple(share.target for share in shares) + tuple(instance_key(component.name, host) for host in batch)
+            )
 
     def _shares(self, service: Service, component: Component, batch: list[str], number: int) -> list[ShareSteps]:
         if service.traffic is None or not component.port:
@@ -142,7 +147,7 @@ class _Maker:
             before = {name: state for name, state in seen.before.items() if name in ours}
             restore = {name: self.leftovers.get(key, {}).get(name, state) for name, state in before.items()}
             self.refusals += _below_floor(service, seen, ours, host, batch)
-            args = traffic_args(service, addresses)
+            args = traffic_args(service.traffic, service.min_available, addresses)
             phase = "rollback" if self.verb == "rollback" else "upgrade"
             target = "%s#%d@%s" % (service.name, number, host)
             shares.append(ShareSteps(target, host, service.traffic.driver, args, before, restore, ours, phase))
@@ -189,11 +194,14 @@ def _below_floor(service: Service, seen: Seen, ours: t.Collection[str], host: st
     if not ours:
         return ["%s: no server of it has the address of %s." % (host, ", ".join(batch))]
     for backend in sorted({name.split("/")[0] for name in ours}):
-        others = [name for name, server in seen.more["servers"].items() if re.match(re.escape(backend) + "/", name) and name not in ours]
+        others = [
+            name for name, server in seen.more["servers"].items() if re.match(re.escape(backend) + "/", name) and name not in ours
+        ]
         left = [name for name in others if seen.more["servers"][name].get("up") and not seen.before.get(name, {}).get("admin")]
         if len(left) < service.min_available:
             found.append(
                 "%s: with %s out of traffic, the backend %s would have %d healthy servers, the floor is %d. "
-                "Repair the others, make the batches smaller, or lower min_available." % (host, ", ".join(batch), backend, len(left), service.min_available)
+                "Repair the others, make the batches smaller, or lower min_available."
+                % (host, ", ".join(batch), backend, len(left), service.min_available)
             )
     return found

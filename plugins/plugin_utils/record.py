@@ -84,20 +84,22 @@ def _members(value: Json, groups: Groups, at: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _lock(release: dict[str, Json], place: pathlib.Path, at: str) -> str:
+def _lock(release: dict[str, t.Any], place: pathlib.Path, at: str) -> str:
     """The text of the lock file, after its digest and its version have been held against the record."""
-    path = place.parent / release["lock"]
+    path: pathlib.Path = place.parent / release["lock"]
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
         raise BadInputError(
-            "In the record, at %s.lock: %s cannot be read: %s." % (at, path, exc.strerror), "input.lock", "The path starts at the record."
+            "In the record, at %s.lock: %s cannot be read: %s." % (at, path, exc.strerror),
+            "input.lock",
+            "The path starts at the record.",
         ) from exc
     wanted, found = release.get("digest"), "sha256:" + hashlib.sha256(text.encode()).hexdigest()
     if wanted and wanted != found:
         raise BadInputError("In the record, at %s.digest: %s has %s." % (at, release["lock"], found), "input.digest")
     package = release.get("package")
-    pins = {match["name"].lower(): match["version"] for match in _LOCKED.finditer(text)}
+    pins: dict[str, str] = {match["name"].lower(): match["version"] for match in _LOCKED.finditer(text)}
     if package and pins.get(package.lower(), release["version"]) != release["version"]:
         raise BadInputError(
             "In the record, at %s.version: %s is wanted, but the lock pins %s %s."

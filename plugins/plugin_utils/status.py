@@ -40,7 +40,9 @@ def where_it_stands(plan: Plan, entries: t.Sequence[Entry]) -> dict[str, str]:
 def last_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
     """What failed, what was done, where the cloud stands, the next command."""
     done = sum(kind == "done" for kind in last_kinds(entries, OUT).values())
-    lines = ["run %s, %s of %s on %s: %s" % (run.id, run.verb, ", ".join(run.services) or "nothing", run.cloud, run.state.upper())]
+    lines = [
+        "run %s, %s of %s on %s: %s" % (run.id, run.verb, ", ".join(run.services) or "nothing", run.cloud, run.state.upper())
+    ]
     if run.reason:
         lines.append("why: %s" % run.reason)
     lines.append("done: %d of %d steps" % (done, len(plan.steps)))
@@ -87,15 +89,14 @@ def on_paper(plan: Plan) -> list[str]:
         lines.append("batch %d: %s" % (number, ", ".join(batch)))
         for do in words[1:]:
             for target in batch:
-                step = rows.get((target, do))
-                if step:
-                    lines.append("  %-8s %s (at most %d s; way back: %s)" % (do, target, step.deadline_s, step.way_back))
+                if row := rows.get((target, do)):
+                    lines.append("  %-8s %s (at most %d s; way back: %s)" % (do, target, row.deadline_s, row.way_back))
     return lines
 
 
 def run_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
     """One run for the playbook status."""
-    began = datetime.datetime.fromtimestamp(run.created, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    began = datetime.datetime.fromtimestamp(run.created, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     lines = last_lines(run, plan, back, entries)
     kinds = last_kinds(entries, BACK if run.state == "rolling_back" else OUT)
     working = sorted(step for step, kind in kinds.items() if kind == "intent")

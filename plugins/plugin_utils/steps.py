@@ -62,9 +62,10 @@ class ShareSteps:
         undo: dict[str, Json] | None = None,
     ) -> Step:
         args = {**self.args, "state": state, "restore": self.restore}
+        deadline = int(self.args.get("deadline", TRAFFIC_S))
         return Step(
             id=self.id(do), target=self.target, host=self.host, phase=phase, do=do, module=self.module, args=args, expect=expect,
-            expect_from=expect_from, needs=needs, undo=undo, servers=self.servers, deadline_s=int(self.args.get("deadline", TRAFFIC_S)), way=self.way,
+            expect_from=expect_from, needs=needs, undo=undo, servers=self.servers, deadline_s=deadline, way=self.way,
         )  # fmt: skip
 
 
@@ -104,7 +105,15 @@ def instance_steps(
 
 
 def probe_steps(
-    key: str, host: str, where: dict[str, Json], recipe: Recipe, service: Service, version: str, phase: str, change: str, way: str = "out"
+    key: str,
+    host: str,
+    where: dict[str, Json],
+    recipe: Recipe,
+    service: Service,
+    version: str,
+    phase: str,
+    change: str,
+    way: str = "out",
 ) -> list[Step]:
     """Baseline and verify of one instance; empty where the recipe has no probe for it."""
     probe = recipe.body.get("probe")

@@ -19,9 +19,10 @@ import time
 import typing as t
 
 import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError, StaleTokenError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import model
-from sqlalchemy.pool import NullPool
 
 GRACE_S = 120.0
 """How long a lease outlives the deadline of the step in hand: time for the tasks between two steps."""
@@ -98,7 +99,9 @@ class Store:
             self._sqlite = parsed.get_backend_name() == "sqlite"
             if self._sqlite:
                 if not parsed.database or not os.path.isabs(parsed.database):
-                    raise BadInputError("The store's SQLite path must be absolute.", "store.url", "sqlite:////var/lib/osops/store.db")
+                    raise BadInputError(
+                        "The store's SQLite path must be absolute.", "store.url", "sqlite:////var/lib/osops/store.db"
+                    )
                 folder = pathlib.Path(parsed.database).parent
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 # The journal is nobody else's business; SQLite gives its -wal and -shm files the mode of the main file.
@@ -107,9 +110,13 @@ class Store:
         except sa.exc.ArgumentError as exc:
             raise BadInputError("The store's URL cannot be read.", "store.url", "Use an SQLAlchemy URL.") from exc
         except ImportError as exc:
-            raise BadInputError("The store's database driver is missing on the control node: %s." % exc.name, "store.driver") from exc
+            raise BadInputError(
+                "The store's database driver is missing on the control node: %s." % exc.name, "store.driver"
+            ) from exc
         except OSError as exc:
-            raise LifecycleError("The store cannot be opened: %s." % exc.strerror, "store.unusable", "Nothing was changed.") from exc
+            raise LifecycleError(
+                "The store cannot be opened: %s." % exc.strerror, "store.unusable", "Nothing was changed."
+            ) from exc
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_connect)
             sa.event.listen(self._engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -144,7 +151,9 @@ class Store:
             token = self._next_token(c, plan.cloud, now)
             for other in self._runs_of(c, plan.cloud, plan.services):
                 if other.state in model.OPEN_STATES:
-                    raise BadInputError("The run %s of %s is %s." % (other.id, ", ".join(other.services), other.state), "run.busy")
+                    raise BadInputError(
+                        "The run %s of %s is %s." % (other.id, ", ".join(other.services), other.state), "run.busy"
+                    )
             row = {
                 "id": run_id, "cloud": plan.cloud, "verb": plan.verb, "services": json.dumps(plan.services),
                 "plan_hash": plan.hash, "state": "running", "reason": "", "ending": "", "asked": "", "token": token,
@@ -209,7 +218,7 @@ class Store:
         changed = c.execute(_clouds.update().where(_clouds.c.name == cloud).values(token=_clouds.c.token + 1))
         if changed.rowcount == 0:
             c.execute(_clouds.insert(), {"name": cloud, "token": 0})
-        token = max(int(now), c.execute(sa.select(_clouds.c.token).where(_clouds.c.name == cloud)).scalar_one())
+        token = max(int(now), int(c.execute(sa.select(_clouds.c.token).where(_clouds.c.name == cloud)).scalar_one()))
         c.execute(_clouds.update().where(_clouds.c.name == cloud).values(token=token))
         return token
 
@@ -221,14 +230,26 @@ class Store:
             rows = [{"run": run, "way": way, "target": s.target, "do": s.do, "body": model.canonical(s)} for s in plan.steps]
             c.execute(_steps.insert(), rows)
 
-    def put_back(self, run: str, plan: model.Plan) -> None:
-        """Store the way back. It is derived once: a second call leaves the first one as it is."""
+    def put_back(self, run: str, plan: model.Plan) -> model.Plan:
+        """Store the way back and return the one that counts: it is derived once, a second call gets the first one."""
         with self._writing() as c:
             self._locked_run(c, run)
             if c.execute(sa.select(_plans.c.run).where(_plans.c.run == run, _plans.c.way == model.BACK)).first() is None:
                 self._put_plan(c, run, model.BACK, plan)
+        return self.back(run) or plan
 
-    def plan(self, run: str, way: str) -> model.Plan | None:
+    def plan(self, run: str) -> model.Plan:
+        """The plan that a run was opened with."""
+        plan = self._plan(run, model.OUT)
+        if plan is None:
+            raise BadInputError("There is no run %s in this store." % run, "store.no_run")
+        return plan
+
+    def back(self, run: str) -> model.Plan | None:
+        """The way back of a run, None while it has none."""
+        return self._plan(run, model.BACK)
+
+    def _plan(self, run: str, way: str) -> model.Plan | None:
         with self._writing() as c:
             body = c.execute(sa.select(_plans.c.body).where(_plans.c.run == run, _plans.c.way == way)).scalar()
         return model.plan_from_dict(json.loads(body)) if body else None
@@ -267,21 +288,16 @@ class Store:
     ) -> model.Run:
         """Write what was seen after an act; ``turn`` (state, reason, ending) turns the run in the same transaction."""
         now = self.clock()
-        fields = {name: seen.get(name) or {} for name in ("before", "after", "verdict")}
-        entry = dataclasses.replace(intent, kind=kind, at=now, changed=bool(seen.get("changed")), **fields)
+        before, after, verdict = (seen.get(name) or {} for name in ("before", "after", "verdict"))
+        changed = bool(seen.get("changed"))
+        entry = dataclasses.replace(intent, kind=kind, at=now, changed=changed, before=before, after=after, verdict=verdict)
         with self._writing() as c:
-            self._insert(c, entry)
+            _insert(c, entry)
             run = self._locked_run(c, intent.run)
             if intent.token < run.token:
                 return run
             c.execute(_runs.update().where(_runs.c.id == run.id).values(lease_until=now + GRACE_S))
             return self._turn(c, run.id, intent.token, **turn) if turn else run
-
-    def _insert(self, c: sa.Connection, entry: model.Entry) -> int:
-        row = dataclasses.asdict(entry)
-        row.pop("seq")
-        row.update({name: model.canonical(row[name]) for name in _JSON_OF_ENTRY})
-        return int(c.execute(_journal.insert(), row).inserted_primary_key[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,14 +313,22 @@ class Beginning:
         now = self.store.clock()
         until = now + step.deadline_s
         entry = model.Entry(0, self.run.id, step.id, step.way, attempt, "intent", self.run.token, now, until, holder)
-        seq = self.store._insert(self.connection, entry)
+        _insert(self.connection, entry)
         lease = max(self.run.lease_until, until + GRACE_S)
         self.connection.execute(_runs.update().where(_runs.c.id == self.run.id).values(lease_until=lease))
-        return dataclasses.replace(entry, seq=seq)
+        return entry
 
 
-def _run(row: t.Mapping[str, t.Any]) -> model.Run:
-    return model.Run(**{**row, "services": tuple(json.loads(row["services"])), "holder": json.loads(row["holder"])})
+def _insert(c: sa.Connection, entry: model.Entry) -> None:
+    """Append to the journal; the database gives the number."""
+    row = dataclasses.asdict(entry)
+    row.pop("seq")
+    row.update({name: model.canonical(row[name]) for name in _JSON_OF_ENTRY})
+    c.execute(_journal.insert(), row)
+
+
+def _run(row: sa.RowMapping) -> model.Run:
+    return model.Run(**{**dict(row), "services": tuple(json.loads(row["services"])), "holder": json.loads(row["holder"])})
 
 
 def _sqlite_connect(connection: t.Any, _record: t.Any) -> None:

@@ -1,0 +1,104 @@
+"""Promise 4: die at every point of every step, run the same playbook again, and stand where the undisturbed run stands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import tempfile
+import typing as t
+
+import pytest
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import journaled, model
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
+
+from tests.walk.simulate import DiedError, Walk, services
+from tests.walk.world import recipe
+
+CASES: dict[str, t.Any] = {
+    "upgrade": ("upgrade", {}, "succeeded"),
+    "a test fails": ("upgrade", {"out:echo-api@ctl2/test": LifecycleError("no token", "probe.token")}, "rolled_back"),
+    "a drain fails": ("upgrade", {"out:echo#3@lb1/drain": LifecycleError("busy", "drain.sessions_left")}, "rolled_back"),
+    "the schema fails": ("upgrade", {"out:echo/change": LifecycleError("locked", "schema.act_failed")}, "rolled_back"),
+    "the pre-flight refuses": ("upgrade", {"out:echo/confirm": LifecycleError("no", "preflight.no")}, "refused"),
+    "somebody else was there": ("upgrade", {"out:echo-api@ctl2/change": LifecycleError("who?", "expect.foreign")}, "frozen"),
+    "rollback by record": ("rollback", {}, "succeeded"),
+}
+
+
+@pytest.fixture
+def folder() -> t.Iterator[pathlib.Path]:
+    """Thousands of small commits that need not outlive a power cut: in memory where there is such a place."""
+    memory = pathlib.Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+        yield pathlib.Path(name)
+
+
+def make(folder: pathlib.Path, case: str, components: tuple[str, ...] = ("echo-api",), **more: t.Any) -> Walk:
+    verb, fails, _state = CASES[case]
+    folder.mkdir(exist_ok=True)
+    record, cloud = services(*components, version="0.9" if verb == "rollback" else "2.0", **more)
+    cloud.fails = dict(fails)
+    recipes = {"echo": model.Recipe("echo", recipe("echo", components))}
+    return Walk(record, recipes, cloud, Store("sqlite:///%s" % (folder / "store.db")), verb)
+
+
+def points(walk: Walk) -> list[str]:
+    """Every point of every step that the undisturbed run came to, out and back."""
+    (run,) = walk.store.runs("dummy")
+    seen = dict.fromkeys("%s:%s" % (entry.way, entry.step) for entry in walk.store.entries(run.id))
+    return ["%s:%s" % (point, step) for step in seen for point in journaled.POINTS]
+
+
+def die_everywhere(folder: pathlib.Path, case: str, **more: t.Any) -> None:
+    state = CASES[case][2]
+    calm = make(folder / "calm", case, **more)
+    assert calm.playbook().state == state
+    todo = points(calm)
+    assert len(todo) >= 3 * len(journaled.POINTS)
+    for number, point in enumerate(todo):
+        walk = make(folder / str(number), case, **more)
+        with pytest.raises(DiedError):
+            walk.playbook(die_at=point)
+        assert walk.playbook().state == state, point
+        assert walk.cloud.state() == calm.cloud.state(), point
+        # What changes something was done once: a step whose act was done before the death found it done.
+        done = [act for act in walk.cloud.acts if not act.endswith("(fails)")]
+        assert sorted(done) == sorted(set(done)), point
+        assert set(done) == {act for act in calm.cloud.acts if not act.endswith("(fails)")}, point
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_dying_anywhere_ends_where_the_undisturbed_run_ends(folder: pathlib.Path, case: str) -> None:
+    die_everywhere(folder, case, hosts=2, balancers=1)
+
+
+def test_dying_anywhere_with_two_components(folder: pathlib.Path) -> None:
+    die_everywhere(folder, "upgrade", components=("echo-worker", "echo-api"), hosts=2, balancers=1)
+
+
+def test_dying_twice_in_a_row(folder: pathlib.Path) -> None:
+    case = "a test fails"
+    calm = make(folder / "calm", case, hosts=2)
+    calm.playbook()
+    todo = points(calm)
+    for number, pair in enumerate(zip(todo[::5], todo[7::5], strict=False)):
+        walk = make(folder / str(number), case, hosts=2)
+        for point in pair:
+            with contextlib.suppress(DiedError):
+                walk.playbook(die_at=point)
+        walk.playbook()
+        assert walk.store.runs("dummy")[-1].state == "rolled_back", pair
+        assert walk.cloud.state() == calm.cloud.state(), pair
+
+
+def test_batches_go_back_one_by_one(folder: pathlib.Path) -> None:
+    walk = make(folder, "upgrade", batches=(1, 2))
+    walk.cloud.fails = {"out:echo-api@ctl3/test": LifecycleError("no token", "probe.token")}
+    assert walk.playbook().state == "rolled_back"
+    assert {app["version"] for app in walk.cloud.apps.values()} == {"1.0"}
+    back = walk.store.back(walk.store.runs("dummy")[0].id)
+    assert back is not None
+    assert [batch[-1] for batch in back.batches] == ["echo-api@ctl3", "echo-api@ctl2", "echo-api@ctl1"]
+    assert {step.args["servers"][0] for step in back.steps if "servers" in step.args} == {"ctl1:5000", "ctl2:5000", "ctl3:5000"}
