@@ -12,8 +12,6 @@ import stat
 import typing as t
 from pathlib import Path
 
-import yaml
-
 # Few tokens and many validations, as in a real cloud: every request to any service is a validation, and on two cores the
 # password hash of a token would otherwise be all that is measured.
 WEIGHTS = {"token": 10, "validate": 45, "read": 30, "write": 15}
@@ -36,10 +34,10 @@ class Request:
     body: dict[str, t.Any] | None = None
 
 
-def credentials(file: Path | None, password_key: str) -> dict[str, str]:
-    """Read OS_USERNAME, OS_PASSWORD, … from the environment, or over that from a YAML ``file`` that only its owner can read.
+def credentials(password_file: Path | None) -> dict[str, str]:
+    """Read OS_USERNAME, OS_PASSWORD, … from the environment; the password rather from a file that only its owner can read.
 
-    ``password_key`` names the key of the file that holds the password. Never from arguments: other users see those.
+    Never from arguments: other users of the machine see those.
     """
     known = {
         "OS_USERNAME": "admin",
@@ -48,16 +46,12 @@ def credentials(file: Path | None, password_key: str) -> dict[str, str]:
         "OS_PROJECT_DOMAIN_NAME": "Default",
     }
     known.update({key: os.environ[key] for key in (*known, "OS_PASSWORD") if key in os.environ})
-    if file is not None:
-        if stat.S_IMODE(file.stat().st_mode) & 0o077:
-            raise UnusableError("%s can be read by others; make it mode 0600" % file)
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or password_key not in content:
-            raise UnusableError("%s holds no key %s" % (file, password_key))
-        known.update({key: str(content[key]) for key in known if key in content})
-        known["OS_PASSWORD"] = str(content[password_key])
-    if "OS_PASSWORD" not in known:
-        raise UnusableError("no password: set OS_PASSWORD in the environment, or give --auth FILE")
+    if password_file is not None:
+        if stat.S_IMODE(password_file.stat().st_mode) & 0o077:
+            raise UnusableError("%s can be read by others; make it mode 0600" % password_file)
+        known["OS_PASSWORD"] = password_file.read_text(encoding="utf-8").strip()
+    if not known.get("OS_PASSWORD"):
+        raise UnusableError("no password: give --password-file, or set OS_PASSWORD in the environment")
     return known
 
 
