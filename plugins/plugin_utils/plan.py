@@ -197,7 +197,7 @@ def _below_floor(service: Service, seen: Seen, ours: t.Collection[str], host: st
         others = [
             name for name, server in seen.more["servers"].items() if re.match(re.escape(backend) + "/", name) and name not in ours
         ]
-        left = [name for name in others if seen.more["servers"][name].get("up") and not seen.before.get(name, {}).get("admin")]
+        left = [name for name in others if seen.more["servers"][name].get("health") == "up" and not seen.before.get(name, {}).get("admin")]
         if len(left) < service.min_available:
             found.append(
                 "%s: with %s out of traffic, the backend %s would have %d healthy servers, the floor is %d. "

@@ -122,7 +122,7 @@ class Walk:
             if "servers" in question.args:
                 servers = self.cloud.balancers[question.host]
                 before = {name: {"admin": server["admin"], "weight": server["weight"]} for name, server in servers.items()}
-                found[question.key] = model.Seen(before, {"servers": {n: {**s, "up": True} for n, s in servers.items()}})
+                found[question.key] = model.Seen(before, {"servers": {n: {**s, "health": "up"} for n, s in servers.items()}})
             else:
                 app = self.cloud.apps[question.key]
                 found[question.key] = model.Seen(dict(app), would_change=app["version"] != question.args["release"]["version"])

@@ -27,7 +27,7 @@ def wanted(args: world.State, before: world.State) -> world.State:
 def act(args: world.State, goal: world.State) -> None:
     servers = world.read("balancer.json")
     if args["state"] == "drain":
-        left = [name for name, server in servers.items() if server["up"] and not server["admin"] and name not in goal]
+        left = [name for name, server in servers.items() if server["health"] == "up" and not server["admin"] and name not in goal]
         if len(left) < args["min_available"]:
             raise world.LifecycleError("Only %d servers would be left." % len(left), "floor", "Wait.")
     for name, state in goal.items():
@@ -38,7 +38,7 @@ def act(args: world.State, goal: world.State) -> None:
 def more(args: world.State) -> world.State:
     servers = world.read("balancer.json")
     return {
-        "servers": {name: {"address": server["address"], "up": server["up"], "sessions": 0} for name, server in servers.items()}
+        "servers": [{"server": name, "address": each["address"], "health": each["health"]} for name, each in servers.items()]
     }
 
 
