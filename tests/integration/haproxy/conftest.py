@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the HAProxy tests: a lab per test, and the two acts on it."""
+
+from __future__ import annotations
+
+import tempfile
+import typing as t
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.haproxy.lab import HAPROXY, Lab
+
+DEFAULTS: dict[str, t.Any] = {
+    "backends": [],
+    "min_available": 1,
+    "policy": "wait",
+    "restore": None,
+    "expect": None,
+    "resume": False,
+    "deadline": 5,
+    "state_file": None,
+    "socket_timeout": 5.0,
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: a socket's has at most 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="osops-") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def make_lab(folder: Path) -> Iterator[t.Callable[..., Lab]]:
+    """Make labs by hand, for tests that need another configuration."""
+    if not HAPROXY:
+        pytest.skip("haproxy is not installed")
+    made: list[Lab] = []
+
+    def make(names: t.Sequence[str] = ("s1", "s2"), master: bool = True) -> Lab:
+        here = folder / ("lab%d" % len(made))
+        here.mkdir()
+        made.append(Lab(here, names, master))
+        return made[-1]
+
+    yield make
+    for lab in made:
+        lab.stop()
+
+
+@pytest.fixture
+def lab(make_lab: t.Callable[..., Lab]) -> Lab:
+    """Two healthy servers s1 and s2 in backend be, master socket, stock settings."""
+    made = make_lab()
+    made.config()
+    return made.start()
+
+
+def act(
+    lab: Lab, kind: str, names: t.Sequence[str] = ("s1",), socket: str = "", check_mode: bool = False, **given: t.Any
+) -> t.Any:
+    """Run one act in this process, as the module does, and return its Outcome."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.balancer import Balancer
+    from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.drain import Drain
+    from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.ready import Ready
+    from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import Request
+
+    params = {**DEFAULTS, "servers": [lab.web[name].address if name in lab.web else name for name in names], **given}
+    request = Request.from_params(params, check_mode)
+    balancer = Balancer(socket or lab.admin, params.get("master_socket"), params["socket_timeout"])
+    return {"drain": Drain, "ready": Ready}[kind](balancer, request).run()
