@@ -18,73 +18,80 @@ import pathlib
 import time
 import typing as t
 
-import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
-
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError, StaleTokenError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import model
 
+try:
+    import sqlalchemy as sa
+    from sqlalchemy.pool import NullPool
+except ImportError:  # said in a sentence by Store()
+    HAS_SQLALCHEMY = False
+else:
+    HAS_SQLALCHEMY = True
+    _meta = sa.MetaData()
+    _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+    _clouds = sa.Table(
+        "osops_cloud",
+        _meta,
+        sa.Column("name", sa.String(64), primary_key=True),
+        sa.Column("token", sa.BigInteger, nullable=False),
+    )
+    _runs = sa.Table(
+        "osops_run",
+        _meta,
+        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("cloud", sa.String(64), nullable=False, index=True),
+        sa.Column("verb", sa.String(32), nullable=False),
+        sa.Column("services", sa.Text, nullable=False),
+        sa.Column("plan_hash", sa.String(64), nullable=False),
+        sa.Column("state", sa.String(32), nullable=False, index=True),
+        sa.Column("reason", sa.Text, nullable=False, default=""),
+        sa.Column("ending", sa.String(32), nullable=False, default=""),
+        sa.Column("asked", sa.String(32), nullable=False, default=""),
+        sa.Column("token", sa.BigInteger, nullable=False),
+        sa.Column("lease_until", sa.Float(53), nullable=False),
+        sa.Column("holder", sa.Text, nullable=False),
+        sa.Column("actor", sa.String(255), nullable=False),
+        sa.Column("created", sa.Float(53), nullable=False),
+    )
+    _plans = sa.Table(
+        "osops_plan",
+        _meta,
+        sa.Column("run", sa.String(64), primary_key=True),
+        sa.Column("way", sa.String(8), primary_key=True),
+        sa.Column("body", sa.Text().with_variant(sa.Text(2**32 - 1), "mysql", "mariadb"), nullable=False),
+    )
+    _steps = sa.Table(
+        "osops_step",
+        _meta,
+        sa.Column("run", sa.String(64), primary_key=True),
+        sa.Column("way", sa.String(8), primary_key=True),
+        sa.Column("target", sa.String(255), primary_key=True),
+        sa.Column("do", sa.String(32), primary_key=True),
+        sa.Column("body", sa.Text().with_variant(sa.Text(2**32 - 1), "mysql", "mariadb"), nullable=False),
+    )
+    _journal = sa.Table(
+        "osops_journal",
+        _meta,
+        sa.Column("seq", _BIG, primary_key=True, autoincrement=True),
+        sa.Column("run", sa.String(64), nullable=False),
+        sa.Column("step", sa.String(255), nullable=False),
+        sa.Column("way", sa.String(8), nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("token", sa.BigInteger, nullable=False),
+        sa.Column("at", sa.Float(53), nullable=False),
+        sa.Column("deadline_at", sa.Float(53), nullable=False),
+        sa.Column("holder", sa.Text, nullable=False),
+        sa.Column("before", sa.Text, nullable=False),
+        sa.Column("after", sa.Text, nullable=False),
+        sa.Column("verdict", sa.Text, nullable=False),
+        sa.Column("changed", sa.Boolean, nullable=False),
+        sa.Index("osops_journal_by_step", "run", "step"),
+    )
+
 GRACE_S = 120.0
 """How long a lease outlives the deadline of the step in hand: time for the tasks between two steps."""
-
-_meta = sa.MetaData()
-_BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-_clouds = sa.Table(
-    "osops_cloud", _meta, sa.Column("name", sa.String(64), primary_key=True), sa.Column("token", sa.BigInteger, nullable=False)
-)
-_runs = sa.Table(
-    "osops_run",
-    _meta,
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("cloud", sa.String(64), nullable=False, index=True),
-    sa.Column("verb", sa.String(32), nullable=False),
-    sa.Column("services", sa.Text, nullable=False),
-    sa.Column("plan_hash", sa.String(64), nullable=False),
-    sa.Column("state", sa.String(32), nullable=False, index=True),
-    sa.Column("reason", sa.Text, nullable=False, default=""),
-    sa.Column("ending", sa.String(32), nullable=False, default=""),
-    sa.Column("asked", sa.String(32), nullable=False, default=""),
-    sa.Column("token", sa.BigInteger, nullable=False),
-    sa.Column("lease_until", sa.Float(53), nullable=False),
-    sa.Column("holder", sa.Text, nullable=False),
-    sa.Column("actor", sa.String(255), nullable=False),
-    sa.Column("created", sa.Float(53), nullable=False),
-)
-_plans = sa.Table(
-    "osops_plan",
-    _meta,
-    sa.Column("run", sa.String(64), primary_key=True),
-    sa.Column("way", sa.String(8), primary_key=True),
-    sa.Column("body", sa.Text().with_variant(sa.Text(2**32 - 1), "mysql", "mariadb"), nullable=False),
-)
-_steps = sa.Table(
-    "osops_step",
-    _meta,
-    sa.Column("run", sa.String(64), primary_key=True),
-    sa.Column("way", sa.String(8), primary_key=True),
-    sa.Column("target", sa.String(255), primary_key=True),
-    sa.Column("do", sa.String(32), primary_key=True),
-    sa.Column("body", sa.Text().with_variant(sa.Text(2**32 - 1), "mysql", "mariadb"), nullable=False),
-)
-_journal = sa.Table(
-    "osops_journal",
-    _meta,
-    sa.Column("seq", _BIG, primary_key=True, autoincrement=True),
-    sa.Column("run", sa.String(64), nullable=False),
-    sa.Column("step", sa.String(255), nullable=False),
-    sa.Column("way", sa.String(8), nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("token", sa.BigInteger, nullable=False),
-    sa.Column("at", sa.Float(53), nullable=False),
-    sa.Column("deadline_at", sa.Float(53), nullable=False),
-    sa.Column("holder", sa.Text, nullable=False),
-    sa.Column("before", sa.Text, nullable=False),
-    sa.Column("after", sa.Text, nullable=False),
-    sa.Column("verdict", sa.Text, nullable=False),
-    sa.Column("changed", sa.Boolean, nullable=False),
-    sa.Index("osops_journal_by_step", "run", "step"),
-)
 _JSON_OF_ENTRY = ("holder", "before", "after", "verdict")
 
 
@@ -94,6 +101,10 @@ class Store:
     def __init__(self, url: str, clock: t.Callable[[], float] = time.time) -> None:
         self.url = url
         self.clock = clock
+        if not HAS_SQLALCHEMY:
+            raise BadInputError(
+                "SQLAlchemy is missing on the control node.", "store.sqlalchemy", "Install it for the Python that runs Ansible."
+            )
         try:
             parsed = sa.engine.make_url(url)
             self._sqlite = parsed.get_backend_name() == "sqlite"
