@@ -24,7 +24,7 @@ RELEASE_OPTIONS: dict[str, dict[str, t.Any]] = {
     "package": {"type": "str"},
     "lock": {"type": "str"},
     "digest": {"type": "str"},
-    "index": {"type": "str"},
+    "index": {"type": "str", "no_log": True},  # it may hold a password
     "python": {"type": "path", "default": "/usr/bin/python3"},
 }
 

@@ -104,6 +104,12 @@ def build(release: Release, path: str, name: str, deadline: Deadline, resume: bo
     try:
         before = deadline.remaining()
         ended = _job.run_job(job, deadline, resume=attached)
+        if ended.rc != 0 and _is_full(folder):
+            raise LifecycleError(
+                "The disk filled up while the release was installed.",
+                "artifact.no_space",
+                "Remove old releases (state absent) or give %s more room." % path,
+            )
         if ended.rc != 0:
             raise _pip.explain(scrub(_job.output(job), _pip.secrets_of(release)))
         _write(
@@ -115,6 +121,12 @@ def build(release: Release, path: str, name: str, deadline: Deadline, resume: bo
             remove(path, release.id)
         raise
     return before - deadline.remaining()
+
+
+def _is_full(folder: str) -> bool:
+    """True when nothing more fits: neither venv nor pip says so reliably."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < 1024 * 1024 or (disk.f_files > 0 and disk.f_favail < 10)
 
 
 def _refuse_other_builder(folder: str, name: str) -> None:

@@ -124,6 +124,8 @@ def _read(connection: http.client.HTTPConnection, answer: http.client.HTTPRespon
             connection.sock.settimeout(left)
         piece = answer.read1(65536)
         if not piece:
+            if answer.length:  # the server has hung up before the end that it announced
+                raise http.client.IncompleteRead(data, answer.length)
             return data
         data += piece
         if len(data) > max_bytes:

@@ -33,7 +33,7 @@ _PASSED_ON = (
 
 _PIP_SAYS: tuple[tuple[str, str, str, str], ...] = (
     (
-        r"ensurepip is not available|No module named '?(?:ensurepip|venv)'?",
+        r"ensurepip is\s+not\s+available|No module named '?(?:ensurepip|venv)'?",
         "artifact.no_venv",
         "This host cannot make Python environments: %s.",
         "Install the package python3-venv.",
@@ -83,7 +83,7 @@ _PIP_SAYS: tuple[tuple[str, str, str, str], ...] = (
     ),
 )
 _PIP_NAMES: dict[str, str] = {
-    "artifact.no_venv": r"(ensurepip is not available|No module named '?\w+'?)",
+    "artifact.no_venv": r"(ensurepip is\s+not\s+available|No module named '?\w+'?)",
     "artifact.wrong_hash": r"(?s)DO NOT MATCH THE HASHES.*?\n\s+(\S+==\S+)",
     "artifact.lock": r"(?s)(?:Hashes are required.*?\n\s+)?(\S+==\S+|\S+ \S+ (?:requires|has requirement) [^\n]+)",
     "artifact.not_in_index": r"No matching distribution found for (\S+)",
@@ -95,7 +95,7 @@ def explain(said: str) -> LifecycleError:
     for pattern, code, sentence, hint in _PIP_SAYS:
         if re.search(pattern, said):
             name = re.search(_PIP_NAMES.get(code, r"(?!)"), said)
-            what = name.group(1) if name else "a package"
+            what = " ".join(name.group(1).split()) if name else "a package"
             return LifecycleError(sentence % what if "%s" in sentence else sentence, code, hint, {"output": tail(said, 12)})
     return LifecycleError(
         "The release could not be installed.", "artifact.install_failed", "See the output.", {"output": tail(said, 20)}

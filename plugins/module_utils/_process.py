@@ -128,9 +128,10 @@ def site_folders(pid: int) -> list[str]:
         if found and found.group("site") not in mapped:
             mapped.append(found.group("site"))
     for part in _text("%s/%d/cmdline" % (PROC, pid)).split("\0")[:3]:
-        # A path that goes through a link proves nothing: the link may have been moved since the start.
-        if part.startswith("/") and os.path.realpath(root + part) == os.path.realpath(root) + part:
-            prefixes.append(os.path.dirname(os.path.dirname(part)))
+        # A folder that is reached through a link proves nothing: the link may have been moved since the start.
+        folder = os.path.dirname(part)
+        if folder.startswith("/") and not _has_link(root, folder):
+            prefixes.append(os.path.dirname(folder))
     environments = [prefix for prefix in prefixes if os.path.isfile(root + prefix + "/pyvenv.cfg")]
     sites = [
         path[len(root) :]
@@ -140,6 +141,12 @@ def site_folders(pid: int) -> list[str]:
     # An environment's own libraries before those of the host, which an environment may see as well.
     mapped.sort(key=lambda site: not os.path.isfile(root + _prefix_of(site) + "/pyvenv.cfg"))
     return sites + [site for site in mapped if site not in sites]
+
+
+def _has_link(root: str, path: str) -> bool:
+    """True when a part of ``path`` inside ``root`` is a symbolic link. (realpath would leave /proc/PID/root.)"""
+    parts = path.split("/")
+    return any(os.path.islink(root + "/".join(parts[: number + 1])) for number in range(1, len(parts)))
 
 
 def _prefix_of(site: str) -> str:

@@ -11,8 +11,9 @@ import re
 import typing as t
 
 HIDDEN = "***"
-# scheme://user:password@host and scheme://token@host. Greedy up to the last @ before a slash: passwords may hold an @.
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^\s/'\"<>]+@")
+# scheme://user:password@host and scheme://token@host, up to the last @ of the word: passwords may hold an @ and, for
+# database libraries, a slash. http://host:80/path@x is hidden too, which is the safe side.
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/:@'\"<>]*:[^\s'\"<>]*|[^\s/'\"<>]+)@")
 _ASSIGNED = re.compile(
     r"(?i)(?P<name>[\w-]*(?:password|passwd|secret|token|api_key)['\"]?\s*[=:]\s*['\"]?)(?P<value>[^\s'\",;)}]+)"
 )
