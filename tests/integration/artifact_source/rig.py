@@ -1,0 +1,112 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Calls modules and commands on the hosts of a running rig, over ssh, as users do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PATH = "/opt/osops/keystone"
+HOST = "ctl3"
+
+
+class Rig:
+    """Calls modules and commands on the hosts of a running rig, over ssh, as users do."""
+
+    def __init__(self, inventory: Path, repository: Path) -> None:
+        self.inventory = inventory
+        self.repository = repository
+        self.vars = yaml.safe_load(inventory.read_text(encoding="utf-8"))["all"]["vars"]
+        self.recipe = yaml.safe_load((repository / "data" / "recipes" / "keystone.yml").read_text(encoding="utf-8"))
+
+    def module(self, host: str, name: str, args: dict[str, Any], check: bool = False) -> dict[str, Any]:
+        """Run one module; its whole answer."""
+        with tempfile.TemporaryDirectory() as folder:
+            process = self.start(host, name, args, check, folder)
+            out, _none = process.communicate(timeout=1200)
+            answer = Path(folder) / host
+            assert answer.is_file(), out
+            return dict(json.loads(answer.read_text(encoding="utf-8")))
+
+    def start(self, host: str, name: str, args: dict[str, Any], check: bool = False, tree: str = "") -> subprocess.Popen[str]:
+        """Start a module and return at once."""
+        argv = ["ansible", host, "-i", str(self.inventory), "-m", name, "-a", json.dumps(args)]
+        argv += ["--check"] if check else []
+        argv += ["--tree", tree] if tree else []
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def shell(self, host: str, command: str) -> str:
+        """Run a shell command on a host; its output. It must succeed."""
+        answer = self.module(host, "ansible.builtin.shell", {"_raw_params": command, "executable": "/bin/bash"})
+        assert answer.get("rc") == 0, answer
+        return str(answer["stdout"])
+
+    def kill_module(self, host: str, seconds: float) -> None:
+        """Wait until a module acts on the host (it holds the lock of its scope), and kill it ``seconds`` later."""
+        said = self.shell(
+            host,
+            "for i in $(seq 300); do pid=$(find /proc/[0-9]*/fd -lname /var/lib/osops/fence/default 2>/dev/null | cut -d/ -f3); "
+            'test -n "$pid" && break; sleep .02; done; sleep %s; kill -9 $pid && echo killed' % seconds,
+        )
+        assert said == "killed"
+
+    def release(self, version: str) -> dict[str, Any]:
+        """The release of the rig's own lock and index."""
+        lock = (self.repository / "tests" / "rig" / "locks" / ("keystone-%s.txt" % version)).read_text(encoding="utf-8")
+        return {"version": version, "package": "keystone", "lock": lock, "index": self.vars["rig_index_url"]}
+
+    def listen(self, host: str) -> str:
+        hosts = yaml.safe_load(self.inventory.read_text(encoding="utf-8"))["all"]["children"]["keystone"]["hosts"]
+        return "%s:5000" % hosts[host]["ansible_host"]
+
+    def instance(self, host: str, **more: Any) -> dict[str, Any]:
+        return {
+            "component": "keystone-api",
+            "unit": "keystone-api.service",
+            "listen": self.listen(host),
+            "path": PATH,
+            "stop": 60,
+            **more,
+        }
+
+    def source(self, state: str, release: dict[str, Any], check: bool = False, host: str = HOST, **more: Any) -> dict[str, Any]:
+        """Call artifact_source on one controller."""
+        args = {"state": state, "release": release, "instance": self.instance(host), "deadline": 600, **more}
+        return self.module(host, "osops.lifecycle.artifact_source", args, check)
+
+    def schema(self, state: str, release: dict[str, Any], check: bool = False, **more: Any) -> dict[str, Any]:
+        """Call schema_step on one controller with the recipe of Keystone."""
+        recipe = self.recipe
+        args = {
+            "state": state,
+            "service": "keystone",
+            "release": release,
+            "instance": {"path": PATH, "unit": "keystone-api.service"},
+            "config": recipe["config"],
+            "commands": recipe["commands"],
+            "checks": recipe["preflight"],
+            "act": recipe["schema"]["expand"],
+            "deadline": 300,
+            **more,
+        }
+        return self.module(HOST, "osops.lifecycle.schema_step", args, check)
+
+    def probe(self, state: str, host: str = HOST, **more: Any) -> dict[str, Any]:
+        """Call api_probe on one controller with the recipe of Keystone."""
+        args = {
+            "state": state,
+            "instance": {"component": "keystone-api", "listen": self.listen(host)},
+            "requests": self.recipe["probe"][state],
+            "vars": self.recipe["probe"]["vars"],
+            "secrets": {"admin_password": self.vars["keystone_admin_password"]},
+            "deadline": 60,
+            **more,
+        }
+        return self.module(host, "osops.lifecycle.api_probe", args)
