@@ -160,11 +160,10 @@ def environment(name: str) -> Path:
     return home
 
 
-def copied_tree(name: str, leave_out: tuple[str, ...] = ()) -> Path:
+def copied_tree(name: str) -> Path:
     """Copy what git tracks, or could track, to build/trees/NAME/ansible_collections/osops/lifecycle; return that folder.
 
-    Several tools want the collection at that path, walk all files that they find, and write beside them. ``leave_out`` names
-    folders at the top that are not copied.
+    Several tools want the collection at that path, walk all files that they find, and write beside them.
     """
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=REPOSITORY, check=True, capture_output=True).stdout.decode("utf-8").split("\0")
@@ -173,7 +172,7 @@ def copied_tree(name: str, leave_out: tuple[str, ...] = ()) -> Path:
     target = root / "ansible_collections" / "osops" / "lifecycle"
     for path in (REPOSITORY / listed_name for listed_name in names if listed_name):
         # git still lists a file that was deleted and not committed.
-        if path.relative_to(REPOSITORY).parts[0] not in leave_out and (path.is_symlink() or path.is_file()):
+        if path.is_symlink() or path.is_file():
             copy = target / path.relative_to(REPOSITORY)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy, follow_symlinks=False)

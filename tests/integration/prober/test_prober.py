@@ -217,9 +217,9 @@ def test_without_a_login_there_is_no_run(cloud: Cloud) -> None:
 
 
 def test_a_password_file_that_others_can_read_is_refused(cloud: Cloud) -> None:
-    secret = cloud.folder / "auth.yml"
-    secret.write_text("keystone_admin_password: x\n", encoding="utf-8")
-    words = ["--rate", "40", "--seconds", "0.1", "--auth", str(secret), "--password-key", "keystone_admin_password"]
+    secret = cloud.folder / "password"
+    secret.write_text("x\n", encoding="utf-8")
+    words = ["--rate", "40", "--seconds", "0.1", "--password-file", str(secret)]
     secret.chmod(0o644)
     assert "0600" in end(probing(cloud, *words), UNUSABLE)
     secret.chmod(0o600)

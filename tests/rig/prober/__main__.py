@@ -49,9 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--weights", type=_weights, default=keystone.WEIGHTS, help="token=10,validate=45,read=30,write=15")
     run.add_argument("--seed", type=int, default=1)
     run.add_argument(
-        "--auth", type=Path, help="YAML file of mode 0600 with OS_USERNAME, OS_PASSWORD, …; default: the environment"
+        "--password-file", type=Path, help="of mode 0600; default: OS_PASSWORD (also OS_USERNAME, OS_PROJECT_NAME, …)"
     )
-    run.add_argument("--password-key", default="OS_PASSWORD", help="key of the password in that file")
     mark = verbs.add_parser("mark", help="from now on, requests belong to NAME")
     mark.add_argument("--dir", type=Path, required=True)
     mark.add_argument("name")
@@ -69,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     args.dir.mkdir(parents=True, exist_ok=True)
-    known = keystone.credentials(args.auth, args.password_key)
+    known = keystone.credentials(args.password_file)
     wanted = load.Load(
         run="p" + secrets.token_hex(4),
         rate=args.rate,
