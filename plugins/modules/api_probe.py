@@ -77,7 +77,8 @@ options:
   vars:
     description:
       - Values for the requests.
-      - From a list C(peers) of addresses, the first one of another instance that takes connections is given to requests as C({peer}).
+      - From a list C(peers) of addresses, the first one of another instance that takes connections is given to requests as
+        C({peer}).
     type: dict
     default: {}
   secrets:
