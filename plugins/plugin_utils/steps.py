@@ -25,7 +25,8 @@ class ShareSteps:
     host: str
     module: str
     args: dict[str, Json]
-    before: dict[str, Json]
+    before: dict[str, Json] | None
+    """What its servers are known to be, None where nobody can know."""
     restore: dict[str, Json]
     servers: dict[str, str]
     phase: str = "upgrade"
@@ -38,9 +39,9 @@ class ShareSteps:
         """``tested`` are the proofs without which no request comes back, unless nothing of ``unless_begun`` was begun."""
         return [self.drain(), self.confirm(), self.admit(tested, unless_begun)]
 
-    def drain(self, expect: bool = True) -> Step:
+    def drain(self) -> Step:
         undo = {**self.args, "state": "ready", "restore": self.restore}
-        return self._step("drain", "traffic_drain", "drain", self.before if expect else None, undo=undo)
+        return self._step("drain", "traffic_drain", "drain", self.before, undo=undo)
 
     def confirm(self) -> Step:
         # What the drain left, or, where somebody's reload lost the drain, what was there before it: the driver mends that.
@@ -48,7 +49,8 @@ class ShareSteps:
 
     def admit(self, tested: tuple[str, ...], unless_begun: tuple[str, ...] = ()) -> Step:
         came_from = (self.id("drain"), self.id("confirm"))
-        step = self._step("admit", "traffic_rollout", "ready", None, needs=tested, expect_from=came_from)
+        expect = self.before if self.way == "back" else None  # on the way back there may be no drain to come from
+        step = self._step("admit", "traffic_rollout", "ready", expect, needs=tested, expect_from=came_from)
         return dataclasses.replace(step, unless_begun=unless_begun)
 
     def _step(
@@ -120,7 +122,8 @@ def probe_steps(
     if not probe or not where.get("listen"):
         return []
     secrets = {name: {"secret": variable} for name, variable in (service.probe.get("secrets") or {}).items()}
-    common = {"instance": where, "vars": {**(probe.get("vars") or {}), **(service.probe.get("vars") or {})}, "secrets": secrets}
+    instance = {**_only(where, "component", "listen"), **(service.probe.get("instance") or {})}
+    common = {"instance": instance, "vars": {**(probe.get("vars") or {}), **(service.probe.get("vars") or {})}, "secrets": secrets}
     module = recipe.module("probe")
     baseline = {**common, "state": "baseline", "requests": probe["baseline"]}
     verify = {**common, "state": "verify", "requests": probe["verify"], "package": recipe.package, "version": version}
@@ -139,7 +142,7 @@ def schema_steps(
     common = {
         "service": service.name,
         "release": {"package": recipe.package, **service.release},
-        "instance": instance(record, recipe, component, host),
+        "instance": _only(instance(record, recipe, component, host), "component", "unit", "path", "user"),
         "config": body.get("config") or {},
         "commands": body.get("commands") or {},
     }
@@ -153,3 +156,7 @@ def schema_steps(
             way_back=str(body.get("way_back", {}).get("until", "")) and "code_only until %s" % body["way_back"]["until"],
         ),
     ]  # fmt: skip
+
+
+def _only(values: dict[str, Json], *names: str) -> dict[str, Json]:
+    return {name: values[name] for name in names if values.get(name)}

@@ -1,0 +1,53 @@
+"""One truth: roles, playbooks, docs and plans use the step words of data/lifecycle.yml, and no others."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from pathlib import Path
+
+import yaml
+
+from tests.walk.simulate import play_words, role_words
+
+
+def lifecycle(repository: Path) -> dict[str, t.Any]:
+    return yaml.safe_load((repository / "data" / "lifecycle.yml").read_text(encoding="utf-8"))
+
+
+def roles(repository: Path) -> dict[str, list[str]]:
+    return {path.name: role_words(path.name) for path in sorted((repository / "roles").iterdir())}
+
+
+def test_every_role_is_a_phase_and_its_words_belong_to_it(repository: Path) -> None:
+    known = lifecycle(repository)
+    for role, words in roles(repository).items():
+        assert role in known["phases"]
+        assert 1 <= len(words) <= 4
+        for word in words:
+            assert role in (known["steps"][word]["phase"], known["steps"][word].get("also")), (role, word)
+
+
+def test_every_word_stands_in_a_role_and_in_a_play(repository: Path) -> None:
+    known = set(lifecycle(repository)["steps"])
+    assert {word for words in roles(repository).values() for word in words} == known
+    assert set(play_words("_fetch.yml")) | set(play_words("_forward.yml")) | set(play_words("_back.yml")) == known
+
+
+def test_roles_hold_nothing_but_steps(repository: Path) -> None:
+    for path in (repository / "roles").glob("*/tasks/*.yml"):
+        for task in yaml.safe_load(path.read_text(encoding="utf-8")):
+            assert set(task) == {"name", "osops.lifecycle.step"}, path
+
+
+def test_the_step_module_documents_the_words(repository: Path) -> None:
+    text = (repository / "plugins" / "modules" / "step.py").read_text(encoding="utf-8")
+    documented = re.search(r"choices: \[(fetch.*?)\]", text)
+    assert documented is not None
+    assert documented[1].split(", ") == list(lifecycle(repository)["steps"])
+
+
+def test_every_edge_leads_to_a_phase(repository: Path) -> None:
+    known = lifecycle(repository)
+    assert set(known["edges"]) == set(known["phases"])
+    assert {place for places in known["edges"].values() for place in places} <= set(known["phases"])

@@ -1,0 +1,44 @@
+"""Golden walks: plan and journal of each verb as text, so that a change of behaviour is read as a change of the story.
+
+UPDATE_GOLDEN=1 writes them anew; look at the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge, model
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
+
+from tests.walk.simulate import Walk, services
+
+HERE = pathlib.Path(__file__).resolve().parent / "golden"
+FAILURE = {"out:keystone-api@ctl2/test": LifecycleError("GET /v3/auth/tokens answered 404", "probe.validate_before")}
+WALKS = {
+    "keystone-upgrade": ("upgrade", {}),
+    "keystone-upgrade-taken-back": ("upgrade", FAILURE),
+    "keystone-rollback": ("rollback", {}),
+}
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_the_story_is_the_one_that_was_reviewed(tmp_path: pathlib.Path, name: str) -> None:
+    verb, fails = WALKS[name]
+    old, new = ("27.0.1", "29.0.2") if verb == "upgrade" else ("29.0.2", "27.0.1")
+    record, cloud = services("keystone-api", version=new)
+    service = record.services.pop("echo")
+    record.services["keystone"] = model.Service(**{**service.__dict__, "name": "keystone"})
+    for app in cloud.apps.values():
+        app.update(release=old, version=old)
+    cloud.fails = dict(fails)
+    walk = Walk(record, {"keystone": knowledge.recipe("keystone")}, cloud, Store("sqlite:///%s" % (tmp_path / "store.db")), verb)
+    walk.playbook()
+    story = "\n".join(walk.story()) + "\n"
+    path = HERE / (name + ".txt")
+    if os.environ.get("UPDATE_GOLDEN"):
+        HERE.mkdir(exist_ok=True)
+        path.write_text(story, encoding="utf-8")
+    assert story == path.read_text(encoding="utf-8")
