@@ -64,6 +64,12 @@ _PIP_SAYS: tuple[tuple[str, str, str, str], ...] = (
         "Check its address, the route and its certificate.",
     ),
     (
+        r"requires? a different [Pp]ython",
+        "artifact.python",
+        "The release needs another Python than this host has: %s.",
+        "Name one in release.python, or upgrade the host first.",
+    ),
+    (
         r"No matching distribution found|Could not find a version that satisfies",
         "artifact.not_in_index",
         "The package index does not have %s.",
@@ -86,6 +92,7 @@ _PIP_NAMES: dict[str, str] = {
     "artifact.no_venv": r"(ensurepip is\s+not\s+available|No module named '?\w+'?)",
     "artifact.wrong_hash": r"(?s)DO NOT MATCH THE HASHES.*?\n\s+(\S+==\S+)",
     "artifact.lock": r"(?s)(?:Hashes are required.*?\n\s+)?(\S+==\S+|\S+ \S+ (?:requires|has requirement) [^\n]+)",
+    "artifact.python": r"(Package '\S+' requires a different Python: .+|No matching distribution found for \S+)",
     "artifact.not_in_index": r"No matching distribution found for (\S+)",
 }
 

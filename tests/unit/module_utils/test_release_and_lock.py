@@ -101,6 +101,17 @@ def test_the_right_digest_is_taken() -> None:
             "artifact.no_space",
             "filled up",
         ),
+        (
+            "ERROR: Package 'keystone' requires a different Python: 3.9.18 not in '>=3.10'\n",
+            "artifact.python",
+            "3.9.18 not in '>=3.10'",
+        ),
+        (
+            "ERROR: Ignored the following versions that require a different python version: 29.0.2 Requires-Python >=3.10\n"
+            "ERROR: No matching distribution found for keystone==29.0.2\n",
+            "artifact.python",
+            "keystone==29.0.2",
+        ),
         ("keystone 27.0.1 requires alembic, which is not installed.\n", "artifact.lock", "keystone 27.0.1 requires alembic"),
         ("error: something new\n", "artifact.install_failed", "could not be installed"),
     ],
