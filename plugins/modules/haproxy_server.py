@@ -146,15 +146,31 @@ verdict:
       that begin with C(haproxy.) for a HAProxy that cannot be used.
   returned: always
   type: dict
-  sample: {"outcome": "pass", "code": "drain.done", "reason": "1 servers are drained, and no session is left on them.", "hint": "", "evidence": {}}
+  sample:
+    outcome: pass
+    code: drain.done
+    reason: 1 server is drained, and no session is left.
+    hint: ""
+    evidence: {}
 servers:
   description: The servers with their live figures, at the last look. Returned on failure too.
   returned: when HAProxy was reached
   type: list
   elements: dict
   sample:
-    - {"server": "keystone/ctl1", "address": "10.0.0.11:5000", "status": "DRAIN", "health": "up", "admin": 8, "weight": 100,
-       "initial_weight": 100, "backup": false, "follows": "", "sessions": 0, "queued": 0, "idle_connections": 1, "old_worker_sessions": 0}
+    - server: keystone/ctl1
+      address: 10.0.0.11:5000
+      status: DRAIN
+      health: up
+      admin: 8
+      weight: 100
+      initial_weight: 100
+      backup: false
+      follows: ""
+      sessions: 0
+      queued: 0
+      idle_connections: 1
+      old_worker_sessions: 0
 mended:
   description: Servers whose drain or weight was lost meanwhile, by a reload or by hand, and was set again.
   returned: always

@@ -15,7 +15,13 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._errors import For
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.client import Conversation
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.leftover import left_over
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model import FORCED_DRAIN, FORCED_MAINT, Server
-from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules import HEALTHY, UNDECIDED, commands, shortages
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules import (
+    HEALTHY,
+    UNDECIDED,
+    commands,
+    servers_are,
+    shortages,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import PASSING, Stable, Traffic
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
@@ -85,7 +91,7 @@ class Drain(Traffic):
                 "Nothing was drained. Bring the other servers up, or drain fewer at a time; `show stat` of HAProxy says why one is down.",
                 {"left": short, "min_available": self.request.min_available},
             )
-        return Verdict("pass", "drain.possible", "%d servers can be drained." % len(self.targets))
+        return Verdict("pass", "drain.possible", "%s ready to be drained." % servers_are(len(self.targets)))
 
     def _floor(self, short: t.Mapping[str, int]) -> str:
         if not short:
@@ -206,7 +212,7 @@ class Drain(Traffic):
             return Verdict(
                 "pass",
                 "drain.done",
-                "%d servers are drained, and no session is left on them." % len(self.targets),
+                "%s drained, and no session is left." % servers_are(len(self.targets)),
                 evidence=self._evidence(waited.last),
             )
         if waited.last.error is not None:
@@ -245,7 +251,7 @@ class Drain(Traffic):
         return Verdict(
             "pass",
             "drain.shut_down",
-            "%d servers are drained; the sessions that had not ended by themselves were ended." % len(self.targets),
+            "%s drained; the sessions that had not ended by themselves were ended." % servers_are(len(self.targets)),
             evidence=dict(self._evidence(waited.last), ended=ended),
         )
 

@@ -19,7 +19,13 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model imp
     INHERITED_MAINT,
     Server,
 )
-from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules import HEALTHY, UNCHECKED, commands, health
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules import (
+    HEALTHY,
+    UNCHECKED,
+    commands,
+    health,
+    servers_are,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import PASSING, Stable, Traffic
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
@@ -45,7 +51,7 @@ class Ready(Traffic):
         return {"admin": 0, "weight": server.state.initial_weight, **self.request.restore.get(server.key, {})}
 
     def predict(self, talk: Conversation) -> Verdict:
-        return Verdict("pass", "ready.possible", "%d servers can be put back when they are healthy." % len(self.targets))
+        return Verdict("pass", "ready.possible", "%s put back as soon as healthy." % servers_are(len(self.targets)))
 
     def begin(self, talk: Conversation) -> None:
         """Nothing: each poll decides and sets in one conversation."""
@@ -67,7 +73,7 @@ class Ready(Traffic):
         return Verdict(
             "pass",
             "ready.done",
-            " ".join(["%d servers are as wanted." % len(self.targets), *notes]),
+            " ".join(["%s as wanted." % servers_are(len(self.targets)), *notes]),
             evidence={"unchecked": unchecked} if unchecked else {},
         )
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
@@ -49,8 +50,8 @@ def parse_endpoint(text: str) -> Endpoint:
     host, _colon, port = text.strip().rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     address = _address(bare)
-    named = not address and bool(bare) and all(char.isalnum() or char in "-._" for char in bare)
-    if not port.isdigit() or not 0 < int(port) < 65536 or not (address or named):
+    named = not address and re.fullmatch(r"[A-Za-z0-9._-]+", bare)
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536 or not (address or named):
         raise BadInputError(
             "%r is not address:port." % (text,),
             "haproxy.bad_address",
@@ -95,6 +96,11 @@ def select(
             "It has: %s." % _some(sorted({"%s:%d" % server.endpoint for server in inside})),
         )
     return list(found.values())
+
+
+def servers_are(count: int) -> str:
+    """Begin a sentence: `1 server is`, `3 servers are`."""
+    return "%d %s" % (count, "server is" if count == 1 else "servers are")
 
 
 def _some(words: t.Sequence[str], most: int = 8) -> str:
