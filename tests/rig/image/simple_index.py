@@ -17,7 +17,9 @@ def main(wheels: Path, out: Path) -> None:
     for wheel in sorted(wheels.glob("*.whl")):
         name = re.sub(r"[-_.]+", "-", wheel.name.split("-")[0]).lower()
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        projects[name].append(f'<a href="../../wheels/{html.escape(wheel.name)}#sha256={digest}">{html.escape(wheel.name)}</a><br>')
+        projects[name].append(
+            f'<a href="../../wheels/{html.escape(wheel.name)}#sha256={digest}">{html.escape(wheel.name)}</a><br>'
+        )
     for name, links in projects.items():
         page = out / name / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
