@@ -25,9 +25,11 @@ DRIVER_ARGS: dict[str, dict[str, t.Any]] = {
 class AnsibleModuleLike(t.Protocol):
     """The part of AnsibleModule that an answer needs."""
 
-    def exit_json(self, **kwargs: t.Any) -> t.NoReturn: ...
+    def exit_json(self, **kwargs: t.Any) -> t.NoReturn:
+        """End the module well."""
 
-    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn: ...
+    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
+        """End the module badly."""
 
 
 def answer(
