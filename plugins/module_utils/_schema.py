@@ -223,7 +223,8 @@ class _Step:
         report.after = {}
         job = _job.Job(self.job, (self.tools.argv(self.act),), user=self.tools.user)
         try:
-            ended = _job.run_job(job, terms.deadline, terms.resume)
+            # One that still runs is taken up. A result from before is not: the check has just said that there is something to do.
+            ended = _job.run_job(job, terms.deadline)
         finally:
             report.more["output"] = tail(scrub(_job.output(job)), 20)
         evidence = {"rc": ended.rc, "output": report.more["output"]}
