@@ -63,6 +63,8 @@ class MasterSocket:
             _RELOAD_S,
             describe=lambda found: "it names the workers %s" % ", ".join(str(p.pid) for p in found if p.kind == "worker"),
         )
+        if not seen.last:
+            raise LifecycleError("HAProxy's master socket %s is refused; is it being reloaded?" % self.path, "haproxy.master")
         if not seen.reached:
             raise LifecycleError(
                 "The master socket %s does not know the worker %d, which answers on the other socket: %s."

@@ -41,10 +41,10 @@ def make_lab(folder: Path) -> Iterator[t.Callable[..., Lab]]:
         pytest.skip("haproxy is not installed")
     made: list[Lab] = []
 
-    def make(names: t.Sequence[str] = ("s1", "s2"), master: bool = True) -> Lab:
+    def make(names: t.Sequence[str] = ("s1", "s2"), master: bool = True, inside: t.Sequence[str] = ()) -> Lab:
         here = folder / ("lab%d" % len(made))
         here.mkdir()
-        made.append(Lab(here, names, master))
+        made.append(Lab(here, names, master, inside))
         return made[-1]
 
     yield make

@@ -73,9 +73,10 @@ class _Page(http.server.BaseHTTPRequestHandler):
 
 
 class Web(http.server.ThreadingHTTPServer):
-    """One server behind the balancer. It can die (also its connections) and come back on the same port."""
+    """One server behind the balancer. It can die and come back on the same port."""
 
     daemon_threads = True
+    block_on_close = False
     request_queue_size = 128
 
     def __init__(self, name: str, port: int = 0, host: str = "127.0.0.1") -> None:
@@ -83,6 +84,7 @@ class Web(http.server.ThreadingHTTPServer):
         super().__init__((host, port), _Page)
         self.name = name
         self.seen = 0
+        self.open: list[socket.socket] = []
         self.port = int(self.server_address[1])
         self.address = "[%s]:%d" % (host, self.port) if ":" in host else "%s:%d" % (host, self.port)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -90,9 +92,20 @@ class Web(http.server.ThreadingHTTPServer):
     def handle_error(self, request: t.Any, client_address: t.Any) -> None:
         """A client or HAProxy hung up: tests do that on purpose."""
 
+    def process_request(self, request: t.Any, client_address: t.Any) -> None:
+        self.open.append(request)
+        super().process_request(request, client_address)
+
     def die(self) -> None:
+        """Stop listening; connections that are open go on."""
         self.shutdown()
         self.server_close()
+
+    def drop(self) -> None:
+        """Cut the connections that are open, as the end of a process does."""
+        for request in self.open:
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
 
 
 class Client:
@@ -157,8 +170,12 @@ def free_port() -> int:
 class Lab:
     """HAProxy in a folder: sockets, configuration, reload. ``web`` are the servers behind it, by name."""
 
-    def __init__(self, folder: Path, names: t.Sequence[str] = ("s1", "s2"), master: bool = True) -> None:
+    def __init__(
+        self, folder: Path, names: t.Sequence[str] = ("s1", "s2"), master: bool = True, inside: t.Sequence[str] = ()
+    ) -> None:
+        """``inside``: a command that runs HAProxy in namespaces of its own."""
         self.folder = folder
+        self._inside = list(inside)
         self.port = free_port()
         self.admin = str(folder / "admin.sock")
         self.master = str(folder / "master.sock") if master else ""
@@ -205,7 +222,9 @@ backend be
 
     def start(self, wait_up: bool = True) -> Lab:
         assert HAPROXY, "haproxy is not installed"
-        command = [HAPROXY, "-W", "-f", str(self.folder / "haproxy.cfg")] + (["-S", self.master] if self.master else [])
+        command = [*self._inside, HAPROXY, "-W", "-f", str(self.folder / "haproxy.cfg")] + (
+            ["-S", self.master] if self.master else []
+        )
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         until(
             lambda: self.raw("show info").startswith("Name: HAProxy"),
@@ -268,6 +287,14 @@ backend be
         found = re.search(r"^Pid: (\d+)", self.raw("show info"), re.M)
         return int(found.group(1)) if found else 0
 
+    def master_pid(self) -> int:
+        """HAProxy's first process, as this host numbers it."""
+        assert self.process
+        if not self._inside:
+            return self.process.pid
+        children = Path("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)).read_text().split()
+        return int(children[0])
+
     def said(self) -> str:
         """What HAProxy has written to its log."""
         return (self.folder / "haproxy.log").read_text()
@@ -281,7 +308,7 @@ backend be
             if self.master:
                 self.raw("reload", self.master)
             else:
-                self.process.send_signal(signal.SIGUSR2)
+                os.kill(self.master_pid(), signal.SIGUSR2)
             end = time.monotonic() + 1.0
             while time.monotonic() < end:
                 if self.worker() not in (0, before):
@@ -328,7 +355,8 @@ backend be
             with contextlib.suppress(OSError):
                 web.die()
         if self.process:
-            self.process.send_signal(signal.SIGTERM)  # a master ends all its workers, also the old ones
+            if self.process.poll() is None:
+                os.kill(self.master_pid(), signal.SIGTERM)  # a master ends all its workers, also the old ones
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:

@@ -24,6 +24,23 @@ def kolla(make_lab: t.Callable[..., Lab]) -> Lab:
     return lab.start()
 
 
+def test_haproxy_in_a_container_numbers_its_processes_otherwise(make_lab: t.Callable[..., Lab]) -> None:
+    """Own process and mount namespaces, the host's network: as Kolla runs it. The host sees other process numbers."""
+    lab = make_lab(master=False, inside=("unshare", "--pid", "--mount-proc", "--fork", "--kill-child"))
+    lab.config()
+    lab.start()
+    tunnel = lab.websocket_on("s1")
+    assert lab.worker() < 100
+    lab.reload()
+    until(lab.all_checked)
+    drained = act(lab, "drain", policy="fail")
+    assert drained.verdict.code == "drain.sessions_left"
+    (old,) = drained.more["old_workers"]["pids"]
+    assert old > lab.master_pid()
+    tunnel.close()
+    assert act(lab, "drain").verdict.passed
+
+
 def test_drain_and_ready(kolla: Lab) -> None:
     drained = act(kolla, "drain")
     assert drained.verdict.passed

@@ -68,7 +68,7 @@ def test_server_added_by_a_reload_at_the_same_address_is_drained_too(lab: Lab) -
     assert sorted(drained.after) == ["be/s1", "more/new"]
 
 
-def _with_state_file(lab: Lab) -> Lab:
+def with_state_file(lab: Lab) -> Lab:
     lab.config(glob="server-state-file " + lab.state_file)
     config = lab.folder / "haproxy.cfg"
     config.write_text(config.read_text().replace("  mode http\n", "  mode http\n  load-server-state-from-file global\n", 1))
@@ -76,7 +76,7 @@ def _with_state_file(lab: Lab) -> Lab:
 
 
 def test_state_file_makes_a_drain_survive_a_reload_and_a_ready_too(make_lab: MakeLab) -> None:
-    lab = _with_state_file(make_lab())
+    lab = with_state_file(make_lab())
     Path(lab.state_file).write_text("")
     os.chmod(lab.state_file, 0o640)
     lab.start()
