@@ -1,0 +1,211 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rig under load, for the demo, the benchmarks and the tests on the rig: its record, its playbooks, its hosts, its prober."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import yaml
+
+from tests.rig.prober.record import Folder
+
+ROOT = Path(__file__).resolve().parents[2]
+RELEASES = "/opt/osops/keystone/releases/"
+BIN = Path(sys.executable).parent
+
+
+class UnusableError(Exception):
+    """The rig or the load is not what it should be; the message says what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rig:
+    """One rig by its folder below build/ (tests/rig/README.md says what lies there)."""
+
+    folder: Path
+    out: Path
+    collections: Path
+
+    @property
+    def inventory(self) -> dict[str, t.Any]:
+        return t.cast("dict[str, t.Any]", yaml.safe_load((self.folder / "inventory.yml").read_text(encoding="utf-8")))
+
+    def hosts(self, group: str) -> dict[str, str]:
+        """Host -> address."""
+        members = self.inventory["all"]["children"][group]["hosts"]
+        return {name: values["ansible_host"] for name, values in members.items()}
+
+    @property
+    def store(self) -> Path:
+        return self.out / "store.db"
+
+    def want(self, version: str, **more: t.Any) -> None:
+        """Change the record as an operator does: version, lock and digest of Keystone; nothing happens to the cloud."""
+        path = self.folder / "cloud.yml"
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+        lock = "locks/keystone-%s.txt" % version
+        digest = hashlib.sha256((self.folder / lock).read_bytes()).hexdigest()
+        keystone = record["services"]["keystone"]
+        keystone["release"].update(version=version, lock=lock, digest="sha256:" + digest)
+        keystone.update(more)
+        path.write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
+
+    def environment(self) -> dict[str, str]:
+        """What an operator's shell has, and nothing of this process's own Ansible settings."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "OSOPS_"))}
+        ours = {
+            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
+            "ANSIBLE_INJECT_FACT_VARS": "false",
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORKS": "10",
+            "LC_ALL": "C.UTF-8",
+        }
+        return {**kept, **ours, "PATH": "%s:%s" % (BIN, os.environ.get("PATH", "/usr/bin:/bin"))}
+
+    def command(self, playbook: str, *more: str) -> list[str]:
+        given = {"osops_record": str(self.folder / "cloud.yml"), "osops_store": "sqlite:///%s" % self.store}
+        return [str(BIN / "ansible-playbook"), "-i", str(self.folder / "inventory.yml"), playbook, "-e", json.dumps(given), *more]
+
+    def start(self, playbook: str, log: Path, *more: str) -> subprocess.Popen[bytes]:
+        """Start a playbook as a process group of its own, without a terminal; its output is appended to ``log``."""
+        with open(log, "ab") as out:
+            return subprocess.Popen(
+                self.command(playbook, *more),
+                cwd=self.out,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def play(self, playbook: str, log: Path, *more: str, limit_s: float = 900) -> int:
+        """Run a playbook to its end; raises UnusableError when it is still running after ``limit_s`` seconds."""
+        process = self.start(playbook, log, *more)
+        try:
+            return process.wait(limit_s)
+        except subprocess.TimeoutExpired as exc:
+            raise UnusableError("%s is still running after %.0f s; see %s" % (playbook, limit_s, log)) from exc
+        finally:
+            kill(process)
+
+    def on(self, host: str, script: str) -> str:
+        """Run a shell script on a host over ssh; raises UnusableError with what it said when it fails."""
+        known = self.inventory["all"]["vars"]
+        address = {name: address for group in self.inventory["all"]["children"] for name, address in self.hosts(group).items()}[
+            host
+        ]
+        login = "%s@%s" % (known["ansible_user"], address)
+        options = [*known["ansible_ssh_common_args"].split(), "-o", "BatchMode=yes", "-i", known["ansible_ssh_private_key_file"]]
+        done = subprocess.run(
+            ["ssh", *options, login, "sh -s"], input=script, capture_output=True, text=True, check=False, timeout=300
+        )
+        if done.returncode != 0:
+            raise UnusableError("%s: %s" % (host, (done.stdout + done.stderr).strip()))
+        return done.stdout
+
+    def versions(self) -> dict[str, str]:
+        """The release that each Keystone process has mapped, asked of the kernel and not of the code under test."""
+        script = "grep -o '%s[^/]*' /proc/$(systemctl show -P MainPID keystone-api)/maps | sort -u" % RELEASES
+        return {host: self.on(host, script).strip().removeprefix(RELEASES).split("-")[0] for host in self.hosts("keystone")}
+
+    def journal(self) -> list[tuple[str, str, str, float]]:
+        """(way, step, kind, time) of the newest run, read with plain SQL; empty while there is no store."""
+        import sqlite3
+
+        if not self.store.exists():
+            return []
+        query = (
+            "SELECT way, step, kind, at FROM osops_journal WHERE run = "
+            "(SELECT id FROM osops_run ORDER BY token DESC LIMIT 1) ORDER BY seq"
+        )
+        with contextlib.closing(sqlite3.connect(self.store, timeout=30)) as c:
+            return list(c.execute(query))
+
+    def last_run(self) -> tuple[str, str]:
+        """State and reason of the newest run."""
+        import sqlite3
+
+        with contextlib.closing(sqlite3.connect(self.store, timeout=30)) as c:
+            return t.cast(
+                "tuple[str, str]", c.execute("SELECT state, reason FROM osops_run ORDER BY token DESC LIMIT 1").fetchone()
+            )
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to the process group of a playbook, and reap it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+class Load:
+    """The prober as a process beside what is measured: requests at a fixed rate through both balancers."""
+
+    def __init__(self, rig: Rig, folder: Path, rate: float) -> None:
+        self.rig = rig
+        self.folder = folder
+        self.rate = rate
+
+    def __enter__(self) -> Load:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        words = ["run", "--dir", str(self.folder), "--rate", str(self.rate)]
+        for name, address in self.rig.hosts("lbs").items():
+            words += ["--balancer", "%s=http://%s:5000" % (name, address)]
+        # The password goes by the environment: argv is everybody's to read.
+        environment = {**self.rig.environment(), "OS_PASSWORD": self.rig.inventory["all"]["vars"]["keystone_admin_password"]}
+        with open(self.folder / "prober.log", "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.rig.prober", *words],
+                cwd=ROOT,
+                env={**environment, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return self
+
+    def mark(self, name: str) -> None:
+        """From now on, requests belong to ``name``."""
+        if self.process.poll() is not None:
+            raise UnusableError("the prober has ended: %s" % (self.folder / "prober.log").read_text(encoding="utf-8").strip())
+        Folder(self.folder).mark(name)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def report(self) -> dict[str, t.Any]:
+        """The prober's report, held against the logs of both balancers; raises UnusableError when they disagree."""
+        words = ["reconcile", "--dir", str(self.folder), "--inventory", str(self.rig.folder / "inventory.yml")]
+        command = [sys.executable, "-m", "tests.rig.prober", *words]
+        done = subprocess.run(command, cwd=ROOT, env=self.rig.environment(), capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 4):
+            raise UnusableError("the counts are void: %s" % (done.stdout + done.stderr).strip())
+        return t.cast("dict[str, t.Any]", json.loads((self.folder / "report.json").read_text(encoding="utf-8")))
+
+
+def until(true: t.Callable[[], bool], limit_s: float, what: str) -> None:
+    """Wait for something; raises UnusableError at the limit."""
+    deadline = time.monotonic() + limit_s
+    while not true():
+        if time.monotonic() > deadline:
+            raise UnusableError("%s did not happen in %.0f s" % (what, limit_s))
+        time.sleep(0.1)
