@@ -36,7 +36,7 @@ class Rig:
 
     folder: Path
     out: Path
-    collections: Path
+    collections: Path | str
 
     @property
     def inventory(self) -> dict[str, t.Any]:
