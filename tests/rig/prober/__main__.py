@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    args.dir.mkdir(parents=True, exist_ok=True)
+    folder = Folder(args.dir)
+    folder.clear()
     known = keystone.credentials(args.password_file)
     wanted = load.Load(
         run="p" + secrets.token_hex(4),
@@ -80,7 +81,6 @@ def _run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     load.raise_file_limit()
-    folder = Folder(args.dir)
     asyncio.run(_probe(wanted, keystone.Keystone(known, time.monotonic), folder))
     return _conclude(folder, None)
 

@@ -71,10 +71,14 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def clear(self) -> None:
+        """Forget an earlier probing; marks count from here on."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in ("run.json", "marks.jsonl", "probes.jsonl", "report.json"):
+            (self.path / name).unlink(missing_ok=True)
+
     def begin(self, run: dict[str, t.Any]) -> Path:
-        """Forget an earlier probing, write run.json (from then on marks count), and return the file for probes."""
-        (self.path / "report.json").unlink(missing_ok=True)
-        (self.path / "marks.jsonl").unlink(missing_ok=True)
+        """Write run.json (which says that requests are being sent) and return the file for probes."""
         (self.path / "probes.jsonl").write_bytes(b"")
         self.write("run.json", run)
         return self.path / "probes.jsonl"

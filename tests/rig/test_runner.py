@@ -1,0 +1,86 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole upgrade, and the way back by record, as AWX starts them: through ansible-runner, no terminal, a fresh home."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import typing as t
+from pathlib import Path
+
+import ansible_runner
+import pytest
+
+from tests.rig.theatre import BIN, Load, Rig
+
+pytestmark = pytest.mark.rig
+OLD, NEW = "27.0.1", "29.0.2"
+
+
+@pytest.fixture
+def rig(collections: Path, tmp_path: Path) -> t.Iterator[Rig]:
+    """The running rig; whatever happens to it here, it runs the old release afterwards."""
+    inventory = os.environ.get("OSOPS_RIG_INVENTORY")
+    if not inventory:
+        pytest.skip(
+            "OSOPS_RIG_INVENTORY does not name the inventory of a running rig (scripts/rig up writes build/rig/inventory.yml)"
+        )
+    found = Rig(Path(inventory).resolve().parent, tmp_path, collections)
+    assert set(found.versions().values()) == {OLD}
+    yield found
+    if set(found.versions().values()) != {OLD}:
+        found.want(OLD)
+        assert found.play("osops.lifecycle.rollback", tmp_path / "home.log") == 0, (tmp_path / "home.log").read_text(
+            encoding="utf-8"
+        )
+
+
+def run(rig: Rig, playbook: str) -> tuple[ansible_runner.Runner, str]:
+    """Run a playbook of the installed collection as AWX would; return the runner and what it wrote, colours and all."""
+    home = rig.out / ("job-" + playbook.rpartition(".")[2])
+    (home / "home").mkdir(parents=True)
+    runner = ansible_runner.run(
+        private_data_dir=str(home),
+        ident="job",
+        playbook=playbook,
+        inventory=str(rig.folder / "inventory.yml"),
+        extravars={"osops_record": str(rig.folder / "cloud.yml"), "osops_store": "sqlite:///%s" % rig.store},
+        envvars={
+            "HOME": str(home / "home"),
+            "PATH": "%s:/usr/bin:/bin" % BIN,
+            "ANSIBLE_COLLECTIONS_PATH": str(rig.collections),
+            "LC_ALL": "C.UTF-8",
+        },
+        settings={"runner_mode": "subprocess"},
+        suppress_env_files=True,
+        timeout=900,
+        quiet=True,
+    )
+    return runner, runner.stdout.read()
+
+
+def test_upgrade_and_rollback_as_jobs(rig: Rig) -> None:
+    with Load(rig, rig.out / "load", 15) as load:
+        for version, playbook in ((NEW, "osops.lifecycle.upgrade"), (OLD, "osops.lifecycle.rollback")):
+            rig.want(version)
+            load.mark(version)
+            runner, out = run(rig, playbook)
+            assert (runner.status, runner.rc) == ("successful", 0), out
+            assert rig.last_run()[0] == "succeeded"
+            assert set(rig.versions().values()) == {version}
+            events = list(runner.events)
+            assert [event["event_data"]["task"] for event in events if event["event"] == "runner_on_unreachable"] == []
+            failed = [event["event_data"] for event in events if event["event"] == "runner_on_failed"]
+            assert [data["task"] for data in failed if not data.get("ignore_errors")] == []
+            # The last lines are there for a person who sees nothing but this.
+            assert version in out[out.rindex("PLAY [Close") :]
+            assert [line for line in out.splitlines() if "[WARNING]" in line or "[DEPRECATION" in line] == []
+        time.sleep(1)
+    figures = load.report()
+    assert figures["total"]["failed"] == 0, json.dumps(figures["failures"][:5], indent=1)
+    secret = rig.inventory["all"]["vars"]["keystone_admin_password"]
+    told = [path for path in rig.out.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert [path for path in told if "inventory" not in path.name] == []
