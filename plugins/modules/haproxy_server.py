@@ -91,30 +91,32 @@ EXAMPLES = r"""
 - name: Restart one service node at a time without losing a request
   hosts: keystone
   serial: 1
+  max_fail_percentage: 0
   tasks:
-    - name: Take this node out of traffic on every balancer
-      osops.lifecycle.haproxy_server:
-        state: drain
-        servers: ["{{ ansible_host }}:5000"]
-        min_available: 1
-      delegate_to: "{{ item }}"
-      loop: "{{ groups['loadbalancers'] }}"
-      register: drained
+    - name: Restart this node out of traffic
+      block:
+        - name: Take it out of traffic on every balancer
+          osops.lifecycle.haproxy_server:
+            state: drain
+            servers: ["{{ ansible_host }}:5000"]
+          delegate_to: "{{ item }}"
+          loop: "{{ groups['loadbalancers'] }}"
+          register: drained
 
-    - name: Restart the service
-      ansible.builtin.service:
-        name: keystone
-        state: restarted
-
-    - name: Put this node back as it was, when it is healthy
-      osops.lifecycle.haproxy_server:
-        state: ready
-        servers: ["{{ ansible_host }}:5000"]
-        restore: "{{ item.before }}"
-      delegate_to: "{{ item.item }}"
-      loop: "{{ drained.results }}"
-      loop_control:
-        label: "{{ item.item }}"
+        - name: Restart the service
+          ansible.builtin.service:
+            name: keystone
+            state: restarted
+      always:
+        - name: Put it back as it was, as soon as it is healthy
+          osops.lifecycle.haproxy_server:
+            state: ready
+            servers: ["{{ ansible_host }}:5000"]
+            restore: "{{ item.before }}"
+          delegate_to: "{{ item.item }}"
+          loop: "{{ drained.results | selectattr('before', 'defined') }}"
+          loop_control:
+            label: "{{ item.item }}"
 
 - name: Drain a node of Kolla, and end what is left after two minutes
   osops.lifecycle.haproxy_server:

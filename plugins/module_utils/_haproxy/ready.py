@@ -65,7 +65,7 @@ class Ready(Traffic):
             raise LifecycleError(
                 "After %.1f s these servers are not ready: %s." % (self.elapsed_s, "; ".join(waited.last.values())),
                 "ready.inherited" if waited.failed else "ready.unhealthy",
-                "They were not put into traffic; the healthy ones of this call were. Look at the service and at `show stat` of HAProxy.",
+                "This call gave traffic to healthy servers only. Look at the service, and at `show stat` of HAProxy.",
                 {"waiting": waited.last},
             )
         notes = [self._why(server) for server in self.targets if server.out and self.wanted(server)["admin"] == 0]
