@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import FREEZING, acted
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Json, Plan, Step
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps
 
@@ -29,7 +30,8 @@ def back(plan: Plan, entries: t.Sequence[Entry], ending: str) -> Plan:
 class _Way:
     def __init__(self, plan: Plan, entries: t.Sequence[Entry], ending: str) -> None:
         self.rows = {(step.target, step.do): step for step in plan.steps}
-        self.begun = {entry.step for entry in entries if entry.way == OUT and entry.kind == "intent"}
+        self.begun = acted(entries, OUT)
+        self.last = {entry.step: entry for entry in entries if entry.way == OUT}
         self.done = {entry.step: entry for entry in entries if entry.way == OUT and entry.kind == "done"}
         self.frozen = ending == "frozen"
         self.batches: list[tuple[str, ...]] = []
@@ -42,7 +44,7 @@ class _Way:
         changes = [step for target in batch for do in CHANGES if (step := self.rows.get((target, do))) and step.undo is not None]
         touched = [step for step in changes if step.id in self.begun]
         if self.frozen or not touched:
-            self._admit(batch, drains, [step for step in touched if not self._proven(step)])
+            self._admit(drains, changes, [step for step in touched if not self._proven(step)])
             return
         for number, change in enumerate(reversed(changes)):
             shares = [self._share(drain, change, number if len(changes) > 1 else -1) for drain in drains]
@@ -51,15 +53,18 @@ class _Way:
             elif shares:
                 self._put([share.admit(()) for share in shares])
 
-    def _admit(self, batch: tuple[str, ...], drains: list[Step], unproven: list[Step]) -> None:
-        """Give a batch its traffic back where nothing in it was changed, or all that was changed has been proven."""
+    def _admit(self, drains: list[Step], changes: list[Step], unproven: list[Step]) -> None:
+        """Give servers their traffic back where nothing was changed, or what was changed has been proven."""
         open_drains = [step for step in drains if step.target + "/admit" not in self.done]
-        if unproven:
-            self.notes += [
-                "%s stays out of traffic: %s is not proven" % (step.target, unproven[0].target) for step in open_drains
-            ]
-        elif open_drains:
-            self._put([_plain(drain).admit(()) for drain in open_drains])
+        if open_drains and not unproven:
+            self._put([self._plain(drain).admit(()) for drain in open_drains])
+            return
+        for number, change in enumerate(reversed(changes)):
+            shares = [self._share(drain, change, number if len(changes) > 1 else -1) for drain in open_drains]
+            if change in unproven:
+                self.notes += ["%s stays out of traffic: %s is not proven" % (share.target, change.target) for share in shares]
+            elif shares:
+                self._put([share.admit(()) for share in shares])
 
     def _revert(self, change: Step, shares: list[ShareSteps]) -> None:
         after = self.done[change.id].after if change.id in self.done else None
@@ -77,23 +82,25 @@ class _Way:
         # Where a balancer cannot be drained, the revert never begins; what was proven on the way out gets its traffic back.
         untouched = (revert.id,) if self._proven(change) else ()
         for share in shares:
-            steps += [share.drain(expect=False), share.confirm(), share.admit(proof, untouched)]
+            steps += [share.drain(), share.confirm(), share.admit(proof, untouched)]
         self._put(steps)
 
     def _proven(self, change: Step) -> bool:
         return change.target + "/test" in self.done
 
     def _share(self, drain: Step, change: Step, number: int) -> ShareSteps:
-        share = _plain(drain)
+        share = self._plain(drain)
         if number < 0:
             return share
         name, _at, balancer = share.target.rpartition("@")
         listen = change.args["instance"]["listen"]
         servers = {server: address for server, address in share.servers.items() if address == listen}
+        before = share.before and {server: state for server, state in share.before.items() if server in servers}
         return dataclasses.replace(
             share,
             target="%s.%d@%s" % (name, number + 1, balancer),
             args={**share.args, "servers": [listen]},
+            before=before,
             restore={server: state for server, state in share.restore.items() if server in servers},
             servers=servers,
         )
@@ -104,8 +111,19 @@ class _Way:
         targets = sorted(dict.fromkeys(step.target for step in steps), key=lambda target: "#" not in target)
         self.batches.append(tuple(targets))
 
+    def _plain(self, drain: Step) -> ShareSteps:
+        args: dict[str, Json] = {name: value for name, value in drain.args.items() if name not in ("state", "restore")}
+        restore: dict[str, Json] = drain.args["restore"]
+        before = self._left(drain)
+        return ShareSteps(drain.target, drain.host, drain.module, args, before, restore, drain.servers, "rollback", BACK)
 
-def _plain(drain: Step) -> ShareSteps:
-    args: dict[str, Json] = {name: value for name, value in drain.args.items() if name not in ("state", "restore")}
-    restore: dict[str, Json] = drain.args["restore"]
-    return ShareSteps(drain.target, drain.host, drain.module, args, drain.expect or {}, restore, drain.servers, "rollback", BACK)
+    def _left(self, drain: Step) -> dict[str, Json] | None:
+        """How the way out left the servers of a share, as its newest answer says; None after an act without an answer.
+
+        What a driver refused to touch, because somebody else had, is not how we left it: then the answer before that counts.
+        """
+        for do in ("admit", "confirm", "drain"):
+            entry = self.last.get("%s/%s" % (drain.target, do))
+            if entry is not None and entry.step in self.begun and entry.verdict.get("code") not in FREEZING:
+                return entry.after or None
+        return drain.expect

@@ -19,7 +19,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import back as way_back
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import control, holder, knowledge, model, observed, status
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import record as record_file
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import last_kinds
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import acted, last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import plan, wanted_hash
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
@@ -133,18 +133,21 @@ class Call:
         return store.open(made, _new_id(), _holder(), _actor()), made
 
     def _leftovers(self) -> dict[str, dict[str, t.Any]]:
-        """Servers that the last run of a service left out of traffic: what they were before it."""
+        """Servers that former runs left out of traffic, each with what it was before the one that drained it.
+
+        All runs count, not only the last: one that was refused after a frozen one has not given anything its traffic back.
+        """
         found: dict[str, dict[str, t.Any]] = {}
         if not store_exists(self.settings.store):
             return found
         store = Store(self.settings.store)
-        for run in store.runs(self.record.cloud, self.services)[:1]:
+        for run in reversed(store.runs(self.record.cloud, self.services)):
             entries = store.entries(run.id)
             for way, made in ((model.OUT, store.plan(run.id)), (model.BACK, store.back(run.id))):
-                kinds = last_kinds(entries, way)
-                for step in made.steps if made else ():
+                kinds, begun = last_kinds(entries, way), acted(entries, way)
+                for step in made.steps if made and begun else ():
                     key = observed.share_key(step.target.partition("#")[0], step.host)
-                    if step.do == "drain" and step.id in kinds:
+                    if step.do == "drain" and step.id in begun:
                         found.setdefault(key, {}).update(step.args["restore"])
                     elif step.do == "admit" and kinds.get(step.id) == "done":
                         for name in step.args["restore"]:

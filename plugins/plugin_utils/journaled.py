@@ -20,7 +20,7 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils import holder, mod
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 FREEZING = frozenset({"expect.foreign", "fence.stale_token"})
-"""Verdicts after which neither forward nor back is known to be right."""
+"""Verdicts after which neither forward nor back is known to be right. Drivers give them before they do anything."""
 UNANSWERED = frozenset({"unreachable", "deadline", "unknown_answer"})
 """Verdicts that leave open whether the act was done."""
 POINTS = ("before_intent", "after_intent", "after_act", "after_end")
@@ -95,6 +95,13 @@ def _why_not(step: model.Step, run: model.Run, entries: t.Sequence[model.Entry],
 def last_kinds(entries: t.Iterable[model.Entry], way: str) -> dict[str, str]:
     """Step -> kind of its newest entry, on one way."""
     return {entry.step: entry.kind for entry in entries if entry.way == way}
+
+
+def acted(entries: t.Sequence[model.Entry], way: str) -> set[str]:
+    """Steps whose act may have changed something: begun, and not refused by the driver's own comparison before it did anything."""
+    on_way = [entry for entry in entries if entry.way == way]
+    refused = {(e.step, e.attempt) for e in on_way if e.kind == "failed" and e.verdict.get("code") in FREEZING}
+    return {e.step for e in on_way if e.kind == "intent" and (e.step, e.attempt) not in refused}
 
 
 def _arguments(step: model.Step, run: model.Run, entries: t.Sequence[model.Entry], resume: bool) -> dict[str, t.Any]:

@@ -80,6 +80,8 @@ class _Maker:
     refusals: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     moves: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    returned: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    """share key -> servers that the batches so far have given their traffic back"""
 
     def service(self, service: Service) -> None:
         recipe = self.recipes[service.name]
@@ -90,10 +92,11 @@ class _Maker:
         self.notes += ["%s: the recipe knows %s, the record has none" % (service.name, name) for name in missing]
         self.refusals += ["%s: the recipe does not know the component %s." % (service.name, name) for name in extra]
         components = [service.component(name) for name in recipe.order if name not in missing]
-        moving = {
-            component.name: [host for host in component.hosts if self._moves(service, component, host)]
-            for component in components
-        }
+        moving = {}
+        for component in components:
+            hosts = [host for host in component.hosts if self._moves(service, component, host)]
+            # What is out of traffic already comes first: until it is back, the others may not leave.
+            moving[component.name] = sorted(hosts, key=lambda host: not self._left_out(service, component, host))
         if not any(moving.values()) or unknown or extra:
             return
         self.refusals += hops.refusals(service, recipe, self.verb, self._versions(service))
@@ -146,7 +149,9 @@ class _Maker:
             ours = {name: server["address"] for name, server in everywhere.items() if server.get("address") in addresses}
             before = {name: state for name, state in seen.before.items() if name in ours}
             restore = {name: self.leftovers.get(key, {}).get(name, state) for name, state in before.items()}
-            self.refusals += _below_floor(service, seen, ours, host, batch)
+            back_by_then = self.returned.setdefault(key, set())
+            self.refusals += _below_floor(service, seen, ours, back_by_then, host, batch)
+            back_by_then.update(name for name, state in restore.items() if not state.get("admin"))
             args = traffic_args(service.traffic, service.min_available, addresses)
             phase = "rollback" if self.verb == "rollback" else "upgrade"
             target = "%s#%d@%s" % (service.name, number, host)
@@ -169,7 +174,10 @@ class _Maker:
         for balancer in service.traffic.hosts if service.traffic and component.port else ():
             key = share_key(service.name, balancer)
             servers = self.observed[key].more.get("servers", {}) if key in self.observed else {}
-            if any(server.get("address") == address and name in self.leftovers.get(key, {}) for name, server in servers.items()):
+            left = {
+                name: was for name, was in self.leftovers.get(key, {}).items() if servers.get(name, {}).get("address") == address
+            }
+            if any(self.observed[key].before.get(name) != was for name, was in left.items()):
                 return True
         return False
 
@@ -188,8 +196,13 @@ class _Maker:
         return {key: move[0] for key, move in self.moves.items() if key.split("@")[0] in names}
 
 
-def _below_floor(service: Service, seen: Seen, ours: t.Collection[str], host: str, batch: list[str]) -> list[str]:
-    """A batch may not take a backend below the floor: counted on what was seen, and again by the driver when it drains."""
+def _below_floor(
+    service: Service, seen: Seen, ours: t.Collection[str], back_by_then: t.Collection[str], host: str, batch: list[str]
+) -> list[str]:
+    """A batch may not take a backend below the floor: counted on what was seen, and again by the driver when it drains.
+
+    ``back_by_then`` are servers that have their traffic back from an earlier batch of this plan, whatever was seen.
+    """
     found = []
     if not ours:
         return ["%s: no server of it has the address of %s." % (host, ", ".join(batch))]
@@ -197,7 +210,8 @@ def _below_floor(service: Service, seen: Seen, ours: t.Collection[str], host: st
         others = [
             name for name, server in seen.more["servers"].items() if re.match(re.escape(backend) + "/", name) and name not in ours
         ]
-        left = [name for name in others if seen.more["servers"][name].get("health") == "up" and not seen.before.get(name, {}).get("admin")]
+        healthy = [name for name in others if seen.more["servers"][name].get("health") == "up"]
+        left = [name for name in healthy if name in back_by_then or not seen.before.get(name, {}).get("admin")]
         if len(left) < service.min_available:
             found.append(
                 "%s: with %s out of traffic, the backend %s would have %d healthy servers, the floor is %d. "

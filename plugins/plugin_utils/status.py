@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import last_kinds
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import acted, last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Plan, Run
 
 NEXT = {
@@ -28,12 +28,16 @@ NEXT = {
 def where_it_stands(plan: Plan, entries: t.Sequence[Entry]) -> dict[str, str]:
     """Instance -> version that the journal proves, ``unknown`` where an act was begun and not proven since."""
     out, back = last_kinds(entries, OUT), last_kinds(entries, BACK)
+    tested = {step.target for step in plan.steps if step.do == "test"}
     stands = {}
     for key, (old, new) in plan.moves.items():
         changed = next((out[key + "/" + do] for do in ("change", "revert") if key + "/" + do in out), "")
         reverted = back.get(key + "/revert", "")
-        proven = changed == "done" and out.get(key + "/test", "done") == "done"
-        stands[key] = old if reverted == "done" or not changed else new if proven and not reverted else "unknown"
+        proven = {way: kinds.get(key + "/test") == "done" or key not in tested for way, kinds in ((OUT, out), (BACK, back))}
+        if not changed or (reverted == "done" and proven[BACK]):
+            stands[key] = old
+        else:
+            stands[key] = new if changed == "done" and proven[OUT] and not reverted else "unknown"
     return stands
 
 
@@ -63,9 +67,9 @@ def left_out(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[
     """Servers (BACKEND/SERVER on BALANCER) whose drain was begun and not taken back."""
     found: dict[str, bool] = {}
     for way, made in ((OUT, plan), (BACK, back)):
-        kinds = last_kinds(entries, way)
+        kinds, begun = last_kinds(entries, way), acted(entries, way)
         for step in made.steps if made else ():
-            if step.do == "drain" and step.id in kinds:
+            if step.do == "drain" and step.id in begun:
                 found.update({"%s on %s" % (name, step.host): True for name in step.servers})
             elif step.do == "admit" and kinds.get(step.id) == "done":
                 found.update({"%s on %s" % (name, step.host): False for name in step.servers})

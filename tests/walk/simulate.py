@@ -72,7 +72,9 @@ class Cloud:
     def _look(self, step: model.Step, args: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         if "servers" in args:
             servers = self.balancers[step.host]
-            return {n: {"admin": s["admin"], "weight": s["weight"]} for n, s in servers.items() if s["address"] in args["servers"]}
+            return {
+                n: {"admin": s["admin"], "weight": s["weight"]} for n, s in servers.items() if s["address"] in args["servers"]
+            }
         if args["state"] in ("preflight", "expand"):
             return {"schema": self.schemas.get(args["service"], "old")}
         app = self.apps[observed.instance_key(args["instance"]["component"], step.host)]
@@ -176,7 +178,9 @@ class Walk:
         """Plan and journal as text, without times, ids and tokens: what a golden walk keeps."""
         lines = []
         for run in reversed(self.store.runs(self.record.cloud)):
-            lines.append("run %s of %s: %s%s" % (run.verb, ", ".join(run.services), run.state, run.reason and " (%s)" % run.reason))
+            lines.append(
+                "run %s of %s: %s%s" % (run.verb, ", ".join(run.services), run.state, run.reason and " (%s)" % run.reason)
+            )
             for batch in self.store.plan(run.id).batches:
                 lines.append("  batch " + ", ".join(batch))
             for entry in self.store.entries(run.id):

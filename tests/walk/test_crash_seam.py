@@ -9,10 +9,10 @@ import tempfile
 import typing as t
 
 import pytest
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import journaled, model
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
-
 from tests.walk.simulate import DiedError, Walk, services
 from tests.walk.world import recipe
 
@@ -62,6 +62,12 @@ def die_everywhere(folder: pathlib.Path, case: str, **more: t.Any) -> None:
         with pytest.raises(DiedError):
             walk.playbook(die_at=point)
         assert walk.playbook().state == state, point
+        if state == "frozen" and point in ("after_intent:out:echo-api@ctl2/change", "after_act:out:echo-api@ctl2/change"):
+            # Whether the act that was cut did anything nobody knows: here, and only here, the server stays out of traffic.
+            assert walk.cloud.apps == calm.cloud.apps
+            assert [server["admin"] for server in walk.cloud.balancers["lb1"].values()] == [0, 8]
+            assert [server["admin"] for server in calm.cloud.balancers["lb1"].values()] == [0, 0]
+            continue
         assert walk.cloud.state() == calm.cloud.state(), point
         # What changes something was done once: a step whose act was done before the death found it done.
         done = [act for act in walk.cloud.acts if not act.endswith("(fails)")]

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import collections
 import json
-import pathlib
 
 from tests.walk.conftest import Worlds
 from tests.walk.told import Told, calls, ended, order
-from tests.walk.world import World
 
 
 def test_upgrade_then_nothing_to_do_then_rollback_by_record(worlds: Worlds) -> None:
@@ -22,13 +20,19 @@ def test_upgrade_then_nothing_to_do_then_rollback_by_record(worlds: Worlds) -> N
     assert set(told.kinds().values()) == {"done"}
     assert world.versions() == ["2.0", "2.0", "2.0"]
     assert world.masks() == [0] * 6
-    once = {"%s %s" % (host, act): 1 for host in world.apps for act in ("app/present", "app/active", "probe/baseline", "probe/verify")}
-    shares = {"%s balancer/%s" % (host, state): times * 3 for host in world.balancers for state, times in (("drain", 2), ("ready", 1))}
+    once = {
+        "%s %s" % (host, act): 1 for host in world.apps for act in ("app/present", "app/active", "probe/baseline", "probe/verify")
+    }
+    shares = {
+        "%s balancer/%s" % (host, state): times * 3 for host in world.balancers for state, times in (("drain", 2), ("ready", 1))
+    }
     assert calls(world) == {**once, **shares, "ctl1 data/preflight": 1, "ctl1 data/expand": 1}
     # The schema before the first drain, and one instance after another: out of traffic, switched, proven, back.
     acts = ["data/expand", "balancer/drain", "app/active", "probe/verify", "balancer/ready"]
     words = [line.split()[1] for line in order(world, *acts)]
-    assert words == ["data/expand"] + 3 * (4 * ["balancer/drain"] + ["app/active", "probe/verify", "balancer/ready", "balancer/ready"])
+    assert words == ["data/expand"] + 3 * (
+        4 * ["balancer/drain"] + ["app/active", "probe/verify", "balancer/ready", "balancer/ready"]
+    )
 
     before = calls(world)
     again = world.run("upgrade")
@@ -49,7 +53,10 @@ def test_upgrade_then_nothing_to_do_then_rollback_by_record(worlds: Worlds) -> N
 
 
 def test_two_services_of_five_components_in_an_order_that_no_play_over_hosts_could_do(worlds: Worlds) -> None:
-    services = {"compute": {"compute-conductor": 0, "compute-scheduler": 0, "compute-api": 8774}, "echo": {"echo-worker": 0, "echo-api": 5000}}
+    services = {
+        "compute": {"compute-conductor": 0, "compute-scheduler": 0, "compute-api": 8774},
+        "echo": {"echo-worker": 0, "echo-api": 5000},
+    }
     world = worlds(apps=3, balancers=1, services=services)
     world.want("2.0", batches=[3], floor=1)
     refusing = world.run("plan")
@@ -99,14 +106,16 @@ def test_budget(worlds: Worlds) -> None:
     result = world.run("upgrade", ANSIBLE_CALLBACKS_ENABLED="osops_test.dummy.count", OSOPS_DUMMY_COUNT=str(counted))
     told = ended(world, result, 0, "succeeded")
     tasks: list[list[str]] = json.loads(counted.read_text(encoding="utf-8"))
-    of_targets = [(task, host) for play, task, action, host in tasks if play in ("Fetch", "Forward") and action == "osops.lifecycle.step"]
+    of_targets = [
+        (task, host) for play, task, action, host in tasks if play in ("Fetch", "Forward") and action == "osops.lifecycle.step"
+    ]
     per_target = collections.Counter(host for _task, host in of_targets)
     assert set(per_target) == {step.target for step in _steps(told)}
     assert max(per_target.values()) <= 6
     # Nothing else runs on a target but its steps, and the gate and its answer once a batch.
-    others = collections.Counter(action for play, _task, action, _host in tasks if play in ("Fetch", "Forward")) - collections.Counter(
-        {"osops.lifecycle.step": len(of_targets)}
-    )
+    others = collections.Counter(
+        action for play, _task, action, _host in tasks if play in ("Fetch", "Forward")
+    ) - collections.Counter({"osops.lifecycle.step": len(of_targets)})
     batches = len(told.plans["out"].batches)  # type: ignore[union-attr]
     assert others.pop("osops.lifecycle.gate") == batches == 3
     assert set(others) <= {"meta", "ansible.builtin.meta"}

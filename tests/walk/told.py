@@ -11,7 +11,6 @@ import typing as t
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import model
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
-
 from tests.walk.world import Result, World
 
 
@@ -73,12 +72,18 @@ def refused(world: World, result: Result, *words: str) -> None:
 
 def calls(world: World) -> collections.Counter[str]:
     """HOST MODULE/STATE -> how often the driver really ran there."""
-    return collections.Counter("%s %s/%s" % (name, call["module"], call["state"]) for name, host in world.hosts.items() for call in host.calls)
+    return collections.Counter(
+        "%s %s/%s" % (name, call["module"], call["state"]) for name, host in world.hosts.items() for call in host.calls
+    )
 
 
 def order(world: World, *acts: str) -> list[str]:
     """HOST MODULE/STATE WHAT of the calls, over all hosts, in the order of time; ``acts`` are the MODULE/STATE wanted."""
-    found = [(call["at"], "%s %s/%s %s" % (name, call["module"], call["state"], call["what"]), call) for name, host in world.hosts.items() for call in host.calls]
+    found = [
+        (call["at"], "%s %s/%s %s" % (name, call["module"], call["state"], call["what"]), call)
+        for name, host in world.hosts.items()
+        for call in host.calls
+    ]
     return [text for _at, text, call in sorted(found) if not acts or "%s/%s" % (call["module"], call["state"]) in acts]
 
 

@@ -47,7 +47,8 @@ class Host:
         (self.root / "sshd.pid").write_text(str(self.process.pid), encoding="ascii")
         deadline = time.monotonic() + 20
         while not self._listens():
-            assert self.process.poll() is None and time.monotonic() < deadline, "sshd of %s does not listen" % self.name
+            assert self.process.poll() is None, "sshd of %s ended" % self.name
+            assert time.monotonic() < deadline, "sshd of %s does not listen" % self.name
             time.sleep(0.02)
 
     def _listens(self) -> bool:
@@ -149,12 +150,12 @@ class World:
             self._sshd(host)
             host.start()
         for name in self.apps:
-            for service, components in self.services.items():
+            for components in self.services.values():
                 for component in components:
                     self.hosts[name].write("app-%s.json" % component, {"release": "1.0", "version": "1.0", "running": True})
         for name in self.balancers:
             servers = {
-                "%s/%s" % (component, app): {"address": "%s:%d" % (self.hosts[app].address, port), "admin": 0, "weight": 100, "up": True}
+                "%s/%s" % (component, app): {"address": "%s:%d" % (self.hosts[app].address, port), "admin": 0, "weight": 100, "health": "up"}
                 for components in self.services.values() for component, port in components.items() if port for app in self.apps
             }  # fmt: skip
             self.hosts[name].write("balancer.json", servers)
@@ -188,7 +189,7 @@ class World:
             "osops_recipes": [str(self.folder / "recipes")], "echo_password": SECRET,
         }  # fmt: skip
         groups = {"apps": {"hosts": dict.fromkeys(self.apps)}, "lbs": {"hosts": dict.fromkeys(self.balancers)}}
-        self._yaml("inventory.yml", {"all": {"hosts": hosts, "vars": variables, "children": groups}})
+        self.put("inventory.yml", {"all": {"hosts": hosts, "vars": variables, "children": groups}})
 
     def want(self, version: str, batches: t.Sequence[int] = (1,), floor: int = 1, **more: t.Any) -> None:
         """Write record and recipes for a wanted version."""
@@ -202,10 +203,11 @@ class World:
             }  # fmt: skip
             if any(components.values()):
                 record["services"][service]["traffic"] = {"driver": "osops_test.dummy.balancer", "hosts": "lbs"}
-            self._yaml("recipes/%s.yml" % service, recipe(service, list(components)))
-        self._yaml("cloud.yml", record)
+            self.put("recipes/%s.yml" % service, recipe(service, list(components)))
+        self.record = record
+        self.put("cloud.yml", record)
 
-    def _yaml(self, name: str, value: t.Any) -> None:
+    def put(self, name: str, value: t.Any) -> None:
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")

@@ -47,7 +47,7 @@ def run(name: str, spec: State, states: list[str], look: t.Callable[[State], Sta
     before: State = {}
     try:
         if module.check_mode:
-            _behave("look", name)
+            _say(_behave("look", name))
             before = look(args)
             goal = wanted(args, before)
             changed = settle(before, goal, args["expect"], args["resume"])
@@ -63,10 +63,7 @@ def run(name: str, spec: State, states: list[str], look: t.Callable[[State], Sta
             after = look(args)
             if behaviour.get("lose") == "after":
                 _lose_contact()
-            if "says" in behaviour:
-                sys.stdout.write(behaviour["says"])
-                sys.stdout.flush()
-                os._exit(0)
+            _say(behaviour)
         answer(
             module,
             before,
@@ -90,7 +87,8 @@ def _log(name: str, args: State, changed: bool) -> None:
 def _behave(name: str, state: str) -> State:
     """Take the first entry of behave.json for NAME/STATE (look/NAME in check mode), and do what it says before the act."""
     todo = read("behave.json")
-    queue = todo.get("%s/%s" % (name, state)) or []
+    key = "%s/%s" % (name, state)
+    queue = todo.get(key) or []
     if not queue:
         return {}
     behaviour = queue.pop(0)
@@ -105,8 +103,16 @@ def _behave(name: str, state: str) -> State:
     return behaviour
 
 
-def _lose_contact() -> None:
-    """End this host's sshd with all its sessions: from now on the host is unreachable."""
+def _say(behaviour: State) -> None:
+    """Answer with what was asked for, and nothing else."""
+    if "says" in behaviour:
+        sys.stdout.write(behaviour["says"])
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def _lose_contact() -> t.NoReturn:
+    """End this host's sshd with all its sessions, and what runs in them: from now on the host is unreachable."""
     with open(os.path.join(ROOT, "sshd.pid"), encoding="ascii") as handle:
         listener = int(handle.read())
     os.kill(listener, signal.SIGKILL)
@@ -118,4 +124,4 @@ def _lose_contact() -> None:
             os.kill(pid, signal.SIGKILL)
             break
         pid = int(rest.split()[1])
-    time.sleep(1)
+    os._exit(1)

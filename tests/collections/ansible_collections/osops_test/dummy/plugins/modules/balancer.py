@@ -20,7 +20,9 @@ def look(args: world.State) -> world.State:
 def wanted(args: world.State, before: world.State) -> world.State:
     restore = args["restore"] or {}
     if args["state"] == "drain":
-        return {name: {"admin": server["admin"] | 8, "weight": server["weight"]} for name, server in before.items()}
+        # A mask that is neither the expected one nor that one drained is somebody else's, even where it includes a drain.
+        found = {name: (args["expect"] or {}).get(name, server)["admin"] for name, server in before.items()}
+        return {name: {"admin": found[name] | 8, "weight": server["weight"]} for name, server in before.items()}
     return {name: restore.get(name, {"admin": 0, "weight": server["weight"]}) for name, server in before.items()}
 
 
@@ -37,9 +39,7 @@ def act(args: world.State, goal: world.State) -> None:
 
 def more(args: world.State) -> world.State:
     servers = world.read("balancer.json")
-    return {
-        "servers": [{"server": name, "address": each["address"], "health": each["health"]} for name, each in servers.items()]
-    }
+    return {"servers": [{"server": name, "address": each["address"], "health": each["health"]} for name, each in servers.items()]}
 
 
 def main() -> None:
