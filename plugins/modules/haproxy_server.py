@@ -199,33 +199,15 @@ old_workers:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.osops.lifecycle.plugins.module_utils._driver_args import DRIVER_ARGS, answer
-from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
-from ansible_collections.osops.lifecycle.plugins.module_utils._fence import fence
+from ansible_collections.osops.lifecycle.plugins.module_utils._driver_args import DRIVER_ARGS
+from ansible_collections.osops.lifecycle.plugins.module_utils._hand import play
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.args import BALANCER_ARGS, TRAFFIC_ARGS
-from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.balancer import Balancer
-from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.drain import Drain
-from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.ready import Ready
-from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import Request
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.hand import prepare
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(DRIVER_ARGS, **BALANCER_ARGS, **TRAFFIC_ARGS, state_file={"type": "path"}), supports_check_mode=True
-    )
-    given = module.params
-    try:
-        request = Request.from_params(given, module.check_mode)
-        balancer = Balancer(given["socket"], given["master_socket"], given["socket_timeout"])
-        act = (Drain if given["state"] == "drain" else Ready)(balancer, request)
-        if module.check_mode:
-            outcome = act.run()
-        else:
-            with fence(given["scope"], given["token"], request.deadline_s):
-                outcome = act.run()
-    except LifecycleError as exc:
-        answer(module, None, None, exc, False)
-    answer(module, outcome.before, outcome.after, outcome.verdict, outcome.changed, **outcome.more)
+    spec = dict(DRIVER_ARGS, **BALANCER_ARGS, **TRAFFIC_ARGS, state_file={"type": "path"})
+    play(AnsibleModule(argument_spec=spec, supports_check_mode=True), prepare)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 DECIDE_S = 10.0
 # A server that known clients come back to (cookie) is drained when none came for this long.
 QUIET_S = 1.0
-POLL_S = 0.1
 # While waiting, a single failed check of another server is no reason to give up; a server that is down is.
 SERVING = (*HEALTHY, UNDECIDED)
 
@@ -75,13 +74,13 @@ class Drain(Traffic):
             if self.elapsed_s > looked_s:
                 self.look(talk)
 
-        looked_s = self.elapsed_s + POLL_S / 2  # the first look is the one that the decision began with
+        looked_s = self.elapsed_s + self.poll_s / 2  # the first look is the one that the decision began with
         ended = wait(
             look_again,
             lambda _seen: not self._short(HEALTHY),
             min(DECIDE_S, self.left_s / 3),
             lambda _seen: self._floor(self._short(SERVING)),
-            poll_s=POLL_S,
+            poll_s=self.poll_s,
         )
         short = self._short(HEALTHY)
         if not ended.reached:
@@ -206,7 +205,7 @@ class Drain(Traffic):
             lambda seen: seen.empty and seen.quiet and not seen.short,
             self.left_s - reserve,
             hopeless,
-            poll_s=POLL_S,
+            poll_s=self.poll_s,
         )
         if waited.reached:
             return Verdict(
@@ -241,7 +240,7 @@ class Drain(Traffic):
                         ended["old worker %d" % pid] = ended.get("old worker %d" % pid, 0) + count
             return seen
 
-        waited = wait(cut, lambda seen: seen.empty, max(self.left_s - 0.5, 0.5), poll_s=POLL_S)
+        waited = wait(cut, lambda seen: seen.empty, max(self.left_s - 0.5, 0.5), poll_s=self.poll_s)
         if waited.last.error is not None:
             raise waited.last.error
         if not waited.reached:

@@ -30,8 +30,6 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic i
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
-POLL_S = 0.1
-
 
 class Ready(Traffic):
     """state: ready.
@@ -57,7 +55,9 @@ class Ready(Traffic):
         """Nothing: each poll decides and sets in one conversation."""
 
     def act(self) -> Verdict:
-        waited = wait(self._step, lambda waiting: not waiting and self._error is None, self.left_s, self._hopeless, poll_s=POLL_S)
+        waited = wait(
+            self._step, lambda waiting: not waiting and self._error is None, self.left_s, self._hopeless, poll_s=self.poll_s
+        )
         if not waited.reached:
             self._back_to_maint()
             if self._error is not None:

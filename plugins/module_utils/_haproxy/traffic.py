@@ -52,7 +52,7 @@ class Request:
     check_mode: bool = False
 
     @classmethod
-    def from_params(cls, params: t.Mapping[str, t.Any], check_mode: bool) -> Request:
+    def from_params(cls, params: t.Mapping[str, t.Any]) -> Request:
         """Read the arguments of a module. Raises BadInputError."""
         if not params["servers"]:
             raise BadInputError("The list servers is empty.", "haproxy.bad_address", "Give at least one address:port.")
@@ -70,7 +70,6 @@ class Request:
             resume=params["resume"],
             deadline_s=float(params["deadline"]),
             state_file=params["state_file"],
-            check_mode=check_mode,
         )
 
 
@@ -213,6 +212,11 @@ class Traffic(abc.ABC):
     def left_s(self) -> float:
         """Seconds until the deadline of the whole act."""
         return max(self._start + self.request.deadline_s - time.monotonic(), 0.0)
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two looks. A look at thousands of servers is work for HAProxy, too."""
+        return max(0.1, len(self.current.servers) / 2000)
 
     @property
     def elapsed_s(self) -> float:

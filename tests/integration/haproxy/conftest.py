@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import typing as t
 from collections.abc import Iterator
@@ -70,6 +71,6 @@ def act(
     from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import Request
 
     params = {**DEFAULTS, "servers": [lab.web[name].address if name in lab.web else name for name in names], **given}
-    request = Request.from_params(params, check_mode)
+    request = dataclasses.replace(Request.from_params(params), check_mode=check_mode)
     balancer = Balancer(socket or lab.admin, params.get("master_socket"), params["socket_timeout"])
     return {"drain": Drain, "ready": Ready}[kind](balancer, request).run()

@@ -198,3 +198,16 @@ def test_static_algorithm(make_lab: MakeLab) -> None:
     assert drained.verdict.passed
     assert {lab.client().get() for _ in range(4)} == {"s2"}
     assert act(lab, "ready", restore=drained.before).after == drained.before
+
+
+def test_a_drain_cut_in_the_middle_is_ours_only_when_we_say_that_we_resume(make_lab: MakeLab) -> None:
+    lab = make_lab(("s1", "s2", "s3"))
+    lab.config()
+    lab.start()
+    planned = {"be/s1": {"admin": 0, "weight": 1}, "be/s2": {"admin": 0, "weight": 1}}
+    lab.raw("set server be/s1 state drain")
+    refused = act(lab, "drain", ["s1", "s2"], expect=planned)
+    assert refused.verdict.code == "expect.foreign"
+    assert lab.mask("be/s2") == 0
+    assert act(lab, "drain", ["s1", "s2"], expect=planned, resume=True).verdict.passed
+    assert act(lab, "ready", ["s1", "s2"], restore=planned).after == planned

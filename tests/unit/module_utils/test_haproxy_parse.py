@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.osops.lifecycle.plugins.module_utils._errors import UnknownAnswerError
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, UnknownAnswerError
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy import parse
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.balancer import Balancer
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.client import Conversation
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model import Process, Session
 
 RECORDED = Path(__file__).parent / "haproxy_2_6"
@@ -134,3 +137,36 @@ def test_info_without_a_pid() -> None:
 def test_not_proc() -> None:
     with pytest.raises(UnknownAnswerError, match="show proc"):
         parse.parse_proc("Permission denied\n")
+
+
+class _Recording:
+    """Answers as the recorded HAProxy, but for what a test changes."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self._answers = {
+            "show info": recorded("info.txt").replace(old, new),
+            "show servers state": recorded("servers_state.txt"),
+            "show stat -1 4 -1": recorded("stat.csv"),
+        }
+
+    def ask(self, command: str) -> str:
+        return self._answers[command]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("Nbproc: 1", "Nbproc: 2", "haproxy.several_workers"),
+        ("Version: 2.6.12", "Version: 1.8.4", "haproxy.too_old"),
+        ("Version: 2.6.12", "Version: dev", "haproxy.too_old"),
+    ],
+)
+def test_a_haproxy_that_cannot_be_driven_safely(old: str, new: str, code: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        Balancer("/nowhere").look(t.cast("Conversation", _Recording(old, new)))
+    assert caught.value.code == code
+
+
+def test_a_newer_haproxy_is_not_refused() -> None:
+    talk = t.cast("Conversation", _Recording("Version: 2.6.12-1+deb12u4", "Version: 3.2.1"))
+    assert len(Balancer("/nowhere").look(talk).servers) == 10
