@@ -34,7 +34,8 @@ ENVIRONMENTS = {
 # Debian packages by what needs them: a program (or "python:MODULE") that proves that the package is there -> its name.
 PACKAGES: dict[str, dict[str, str]] = {
     "python": {"python:ensurepip": "python3.11-venv"},
-    "haproxy": {"haproxy": "haproxy", "socat": "socat"},
+    "haproxy": {"haproxy": "haproxy"},
+    "walk": {"sshd": "openssh-server", "ssh": "openssh-client", "ssh-keygen": "openssh-client"},
     "rig": {
         "podman": "podman",
         "runc": "runc",
