@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import threading
 import time
@@ -51,6 +53,50 @@ def test_nobody_listens(lab: Lab) -> None:
     refused = act(lab, "drain", socket=path)
     assert refused.verdict.code == "haproxy.refused"
     assert "HAProxy does not run" in refused.verdict.reason
+
+
+@contextlib.contextmanager
+def _nobody() -> t.Iterator[None]:
+    """Be a user without rights for a moment."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
+def test_socket_that_this_user_may_not_use(lab: Lab) -> None:
+    for path in (lab.folder.parent, lab.folder):
+        path.chmod(0o755)
+    with _nobody():
+        refused = act(lab, "drain")
+    assert refused.verdict.code == "haproxy.socket_denied"
+    assert "become" in refused.verdict.hint
+    assert lab.mask("be/s1") == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
+def test_connections_of_an_old_worker_that_this_user_may_not_see(make_lab: MakeLab) -> None:
+    """Whoever may use the socket, but not read HAProxy's processes, learns it from the drain, and it is put back."""
+    lab = make_lab(master=False)
+    lab.config()
+    config = lab.folder / "haproxy.cfg"
+    config.write_text(config.read_text().replace("mode 660 level admin", "mode 666 level admin"))
+    lab.start()
+    for path in (lab.folder.parent, lab.folder):
+        path.chmod(0o755)
+    lab.websocket_on("s2")
+    with _nobody():
+        assert act(lab, "drain").verdict.passed
+        assert act(lab, "ready").verdict.passed
+    lab.reload()
+    until(lab.all_checked)
+    with _nobody():
+        unseen = act(lab, "drain")
+    assert unseen.verdict.code == "haproxy.workers_unseen"
+    assert "become" in unseen.verdict.hint
+    assert lab.mask("be/s1") == 0
 
 
 def test_path_too_long(lab: Lab) -> None:
