@@ -96,10 +96,10 @@ def opened(verb: str, task_vars: t.Any, check_mode: bool) -> Result:
         return {"changed": bool(made.batches), "run": "", "token": 0, "targets": [], "serial": [1], "lines": lines, **refused}
     run, made = call.open(seen)
     store = Store(call.settings.store)
-    out = run.state == "running" and run.verb != "rollback"
-    more = doors.targets(run, made, store, model.OUT) if out else {"targets": [], "serial": [1]}
-    fetching = doors.targets(run, made, store, model.OUT)["targets"] if run.state == "running" else []
-    hosts = [target for target in fetching if "#" not in target["name"]]
+    more: Result = {"targets": [], "serial": [1]}
+    if run.state == "running":
+        more = doors.targets(run, made, store, model.OUT)
+    hosts = [target for target in more["targets"] if "#" not in target["name"]]
     return {"changed": False, "run": run.id, "token": run.token, "lines": status.on_paper(made), "fetch": hosts, **more}
 
 
@@ -139,10 +139,26 @@ def nothing_opened() -> Result:
     }
 
 
-def closed(run: model.Run, lines: list[str]) -> Result:
-    ok = run.state in ("succeeded", "paused")
+def closed(run: model.Run, lines: list[str], verb: str) -> Result:
+    """The end of a run; not a failure where it is what ``verb`` asked for."""
+    ok = run.state in ("succeeded", "paused") or (verb == "rollback" and run.state == "rolled_back")
     told = {} if ok else {"failed": True, "msg": "; ".join(lines)}
     return {"changed": False, "state": run.state, "reason": run.reason, "run": run.id, "lines": lines, "ok": ok, **told}
+
+
+def secrets_are_set(record: model.Record, task_vars: t.Any) -> None:
+    """Find a missing secret before anything has begun; its value is looked at only right before an act."""
+    for service in record.services.values():
+        for name, variable in (service.probe.get("secrets") or {}).items():
+            for host in sorted({host for component in service.components if component.port for host in component.hosts}):
+                if variable not in task_vars["hostvars"].raw_get(host):
+                    raise _missing_secret(variable, name, host)
+
+
+def _missing_secret(variable: str, name: str, host: str) -> BadInputError:
+    return BadInputError(
+        "The variable %s, which holds the secret %s, is not set for %s." % (variable, name, host), "input.secret"
+    )
 
 
 def with_secrets(arguments: t.Mapping[str, t.Any], host: str, task_vars: t.Any) -> dict[str, t.Any]:
@@ -153,9 +169,7 @@ def with_secrets(arguments: t.Mapping[str, t.Any], host: str, task_vars: t.Any) 
     found = task_vars["hostvars"][host]
     for name, where in secrets.items():
         if where["secret"] not in found:
-            raise BadInputError(
-                "The variable %s, which holds the secret %s, is not set for %s." % (where["secret"], name, host), "input.secret"
-            )
+            raise _missing_secret(where["secret"], name, host)
     return {**arguments, "secrets": {name: found[where["secret"]] for name, where in secrets.items()}}
 
 

@@ -13,6 +13,9 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._errors import Bad
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OPEN_STATES, OUT, Entry, Plan, Run
 
+ROLLBACK_ASKED = "a rollback was asked for"
+"""The reason of a run that nothing turned but a person."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
@@ -103,7 +106,7 @@ def ending(run: Run, plan: Plan, way_back: Plan | None, entries: t.Sequence[Entr
         where = "%s; and not taken back: %s" % (run.reason.rstrip("."), _because(left, entries))
         return End("frozen", where, False)
     changed = {step.id for step in plan.steps if step.undo is not None or step.do in ("change", "revert")}
-    if not any(entry.step in changed and entry.way == OUT for entry in entries):
+    if run.reason != ROLLBACK_ASKED and not any(entry.step in changed and entry.way == OUT for entry in entries):
         return End("refused", run.reason, False)
     return End(run.ending or "rolled_back", run.reason, False)
 

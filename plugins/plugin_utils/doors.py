@@ -121,9 +121,10 @@ class Call:
                 )
             _await_acts(store, run)
             back = self.verb == "rollback" and run.verb != "rollback" and run.state != "rolling_back"
-            run = store.take_over(run.id, _holder(), "rolling_back" if back else "running" if run.state == "paused" else "")
+            state = "rolling_back" if back else "running" if run.state == "paused" else ""
+            run = store.take_over(run, _holder(), state)
             if back:
-                run = store.turn(run.id, run.token, "rolling_back", "a rollback was asked for", "rolled_back")
+                run = store.turn(run.id, run.token, "rolling_back", control.ROLLBACK_ASKED, "rolled_back")
             return run, store.plan(run.id)
         made = self.plan(answers)
         if made.refusals:
@@ -174,12 +175,10 @@ def targets(run: model.Run, made: model.Plan, store: Store, way: str) -> dict[st
 def go_back(store: Store, run_id: str, token: int) -> dict[str, t.Any]:
     """Derive and store the way back of a run that has turned; the targets of it, none for any other run."""
     run = store.run(run_id)
-    made = store.plan(run_id)
-    if run.state == "running" and run.verb == "rollback":
-        return targets(run, made, store, model.OUT)
     if run.state != "rolling_back" or token < run.token:
         return {"targets": [], "serial": [1]}
-    return targets(run, store.put_back(run_id, way_back.back(made, store.entries(run_id), run.ending)), store, model.BACK)
+    made = way_back.back(store.plan(run_id), store.entries(run_id), run.ending)
+    return targets(run, store.put_back(run_id, made), store, model.BACK)
 
 
 def close(store: Store, run_id: str, token: int) -> tuple[model.Run, list[str]]:

@@ -123,7 +123,11 @@ def probe_steps(
         return []
     secrets = {name: {"secret": variable} for name, variable in (service.probe.get("secrets") or {}).items()}
     instance = {**_only(where, "component", "listen"), **(service.probe.get("instance") or {})}
-    common = {"instance": instance, "vars": {**(probe.get("vars") or {}), **(service.probe.get("vars") or {})}, "secrets": secrets}
+    common = {
+        "instance": instance,
+        "vars": {**(probe.get("vars") or {}), **(service.probe.get("vars") or {})},
+        "secrets": secrets,
+    }
     module = recipe.module("probe")
     baseline = {**common, "state": "baseline", "requests": probe["baseline"]}
     verify = {**common, "state": "verify", "requests": probe["verify"], "package": recipe.package, "version": version}

@@ -174,17 +174,19 @@ class Store:
             self._put_plan(c, run_id, model.OUT, plan)
             return self._locked_run(c, run_id)
 
-    def take_over(self, run: str, holder: dict[str, t.Any], state: str = "") -> model.Run:
-        """Become the holder of an open run, with a higher token; ``state`` also sets its state."""
+    def take_over(self, run: model.Run, holder: dict[str, t.Any], state: str = "") -> model.Run:
+        """Become the holder of an open run that is as it was looked at, with a higher token; ``state`` also sets its state."""
         now = self.clock()
         with self._writing() as c:
-            old = self._locked_run(c, run)
+            old = self._locked_run(c, run.id)
+            if old.token != run.token:
+                raise BadInputError("Somebody else has just taken the run %s over." % run.id, "run.busy", "Look at its status.")
             token = self._next_token(c, old.cloud, now)
             values = {"token": token, "holder": json.dumps(holder), "lease_until": now + GRACE_S, "asked": ""}
             if state:
                 values["state"] = state
-            c.execute(_runs.update().where(_runs.c.id == run).values(**values))
-            return self._locked_run(c, run)
+            c.execute(_runs.update().where(_runs.c.id == run.id).values(**values))
+            return self._locked_run(c, run.id)
 
     def turn(self, run: str, token: int, state: str, reason: str, ending: str = "") -> model.Run:
         """Change the state of a run, as its newest holder. The first reason stays."""

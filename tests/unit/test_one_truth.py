@@ -31,7 +31,7 @@ def test_every_role_is_a_phase_and_its_words_belong_to_it(repository: Path) -> N
 def test_every_word_stands_in_a_role_and_in_a_play(repository: Path) -> None:
     known = set(lifecycle(repository)["steps"])
     assert {word for words in roles(repository).values() for word in words} == known
-    assert set(play_words("_fetch.yml")) | set(play_words("_forward.yml")) | set(play_words("_back.yml")) == known
+    assert set(play_words("_fetch.yml")) | set(play_words("_forward.yml")) | set(play_words("_reverting.yml")) == known
 
 
 def test_roles_hold_nothing_but_steps(repository: Path) -> None:

@@ -142,7 +142,7 @@ class Walk:
             assert not made.refusals, made.refusals
             run = self.store.open(made, "run-%d" % (len(runs) + 1), holder.current(), "somebody")
         else:
-            run = self.store.take_over(run.id, holder.current())
+            run = self.store.take_over(run, holder.current())
             made = self.store.plan(run.id)
         former = journaled._point
         journaled._point = _dying(die_at)
@@ -150,15 +150,11 @@ class Walk:
             if run.state == "running":
                 for word in play_words("_fetch.yml"):
                     self._all(run, model.OUT, word, [target for batch in made.batches for target in batch])
-                if self.verb == "upgrade":
-                    self._play(run, made, model.OUT, "_forward.yml")
-            turned = self.store.run(run.id)
-            if turned.state == "rolling_back" or self.verb == "rollback":
-                doors.go_back(self.store, run.id, run.token)
-                if turned.state == "rolling_back":
-                    self._play(run, self.store.back(run.id), model.BACK, "_back.yml")
-                else:
-                    self._play(run, made, model.OUT, "_back.yml")
+                self._play(run, made, model.OUT, "_forward.yml" if self.verb == "upgrade" else "_reverting.yml")
+            doors.go_back(self.store, run.id, run.token)
+            way_back = self.store.back(run.id)
+            if way_back is not None:
+                self._play(run, way_back, model.BACK, "_reverting.yml")
         finally:
             journaled._point = former
         return doors.close(self.store, run.id, run.token)[0]

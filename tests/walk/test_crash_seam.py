@@ -24,6 +24,7 @@ CASES: dict[str, t.Any] = {
     "the pre-flight refuses": ("upgrade", {"out:echo/confirm": LifecycleError("no", "preflight.no")}, "refused"),
     "somebody else was there": ("upgrade", {"out:echo-api@ctl2/change": LifecycleError("who?", "expect.foreign")}, "frozen"),
     "rollback by record": ("rollback", {}, "succeeded"),
+    "a rollback's test fails": ("rollback", {"out:echo-api@ctl2/test": LifecycleError("no token", "probe.token")}, "frozen"),
 }
 
 
@@ -108,3 +109,19 @@ def test_batches_go_back_one_by_one(folder: pathlib.Path) -> None:
     assert back is not None
     assert [batch[-1] for batch in back.batches] == ["echo-api@ctl3", "echo-api@ctl2", "echo-api@ctl1"]
     assert {step.args["servers"][0] for step in back.steps if "servers" in step.args} == {"ctl1:5000", "ctl2:5000", "ctl3:5000"}
+
+
+def test_a_rollback_that_cannot_drain_gives_the_traffic_back(folder: pathlib.Path) -> None:
+    walk = make(folder, "rollback by record")
+    walk.cloud.fails = {"out:echo#2@lb2/drain": LifecycleError("busy", "drain.sessions_left")}
+    assert walk.playbook().state == "frozen"
+    assert [app["version"] for app in walk.cloud.apps.values()] == ["0.9", "1.0", "1.0"]
+    assert {server["admin"] for servers in walk.cloud.balancers.values() for server in servers.values()} == {0}
+
+
+def test_a_rollback_that_is_not_proven_keeps_that_instance_out_of_traffic(folder: pathlib.Path) -> None:
+    walk = make(folder, "a rollback's test fails")
+    assert walk.playbook().state == "frozen"
+    assert [app["version"] for app in walk.cloud.apps.values()] == ["0.9", "0.9", "1.0"]
+    out = {(host, name) for host, servers in walk.cloud.balancers.items() for name, server in servers.items() if server["admin"]}
+    assert out == {("lb1", "echo-api/ctl2"), ("lb2", "echo-api/ctl2")}
