@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import _door, status
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.doors import Call, Settings
@@ -29,6 +30,7 @@ class ActionModule(ActionBase):
             call = Call.make(args["verb"], *_door.given(task_vars))
             if args["state"] == "asked":
                 Settings.read(task_vars)
+                _door.secrets_are_set(call.record, task_vars)
                 questions = call.questions()
                 return {"changed": False, "hosts": sorted(questions), "questions": questions}
             made = call.plan(_door.answers(task_vars))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import _door, doors
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
@@ -23,7 +24,12 @@ class ActionModule(ActionBase):
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         _spec, args = self.validate_argument_spec(
-            {"state": {"choices": STATES, "required": True}, "verb": {"default": "upgrade"}, "run": {"default": ""}, "token": {"type": "int", "default": 0}}
+            {
+                "state": {"choices": STATES, "required": True},
+                "verb": {"default": "upgrade"},
+                "run": {"default": ""},
+                "token": {"type": "int", "default": 0},
+            }
         )
         settings = None
         try:
@@ -37,6 +43,6 @@ class ActionModule(ActionBase):
             store = Store(settings.store)
             if args["state"] == "back":
                 return {"changed": False, **doors.go_back(store, args["run"], args["token"])}
-            return _door.closed(*doors.close(store, args["run"], args["token"]))
+            return _door.closed(*doors.close(store, args["run"], args["token"]), args["verb"])
         except LifecycleError as exc:
             return _door.failure(exc)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import _door, journaled, model
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.doors import Settings
@@ -32,7 +33,9 @@ class ActionModule(ActionBase):
 
         try:
             store = Store(Settings.read(task_vars).store)
-            outcome = journaled.perform(store, key["run"], key["token"], key["way"], task_vars["inventory_hostname"], args["do"], act)
+            outcome = journaled.perform(
+                store, key["run"], key["token"], key["way"], task_vars["inventory_hostname"], args["do"], act
+            )
         except LifecycleError as exc:
             return _door.failure(exc)
         result = {"changed": outcome.changed, "msg": outcome.message, "outcome": outcome.kind, "verdict": outcome.verdict}

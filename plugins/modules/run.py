@@ -20,7 +20,7 @@ options:
     description:
       - V(opened) makes the plan and opens the run, or takes up the one that was cut.
       - V(back) lists the targets of the way back, which are none when nothing failed.
-      - V(closed) gives the run the state it ends in. The task fails unless the run succeeded or was paused.
+      - V(closed) gives the run the state it ends in. The task fails unless that is what O(verb) asked for, or a pause.
       - V(paused) and V(cancelled) take effect before the next batch.
       - V(shown) returns the newest runs.
     type: str

@@ -106,13 +106,14 @@ def test_drain_that_hangs_past_its_deadline(worlds: Worlds) -> None:
 
 def test_somebody_else_sets_a_server_to_maintenance(worlds: Worlds) -> None:
     world = worlds(apps=3, balancers=2)
-    world.hosts["ctl1"].behave("app/active", {"mark": True, "hang": 2})
+    world.hosts["ctl1"].behave("app/active", {"hold": True})
     begin = world.written()
     process = world.start("upgrade")
     world.hosts["ctl1"].reached()
     servers = world.hosts["lb2"].read("balancer.json")
     servers["echo-api/ctl2"]["admin"] = 1
     world.hosts["lb2"].write("balancer.json", servers)
+    world.hosts["ctl1"].release()
     result = world.finish(process, begin)
     told = ended(
         world, result, 2, "frozen", "echo#3@lb2/drain failed: Somebody else changed echo-api/ctl2.admin since it was looked at."
@@ -127,12 +128,13 @@ def test_somebody_else_sets_a_server_to_maintenance(worlds: Worlds) -> None:
 
 def test_somebody_else_changes_a_version(worlds: Worlds) -> None:
     world = worlds(apps=2, balancers=1)
-    world.hosts["ctl1"].behave("app/active", {"mark": True, "hang": 2})
+    world.hosts["ctl1"].behave("app/active", {"hold": True})
     begin = world.written()
     process = world.start("upgrade")
     world.hosts["ctl1"].reached()
     theirs = {"release": "1.5", "version": "1.5", "running": True}
     world.hosts["ctl2"].write("app-echo-api.json", theirs)
+    world.hosts["ctl1"].release()
     result = world.finish(process, begin)
     ended(
         world, result, 2, "frozen", "echo-api@ctl2/change failed: Somebody else changed release, version since it was looked at."
@@ -147,13 +149,14 @@ def test_somebody_else_changes_a_version(worlds: Worlds) -> None:
 def test_somebody_else_ends_our_drain(worlds: Worlds) -> None:
     """A drain that somebody turned into maintenance is theirs: the instance is not switched, and the server stays as they left it."""
     world = worlds(apps=2, balancers=1)
-    world.hosts["lb1"].behave("balancer/drain", {}, {"mark": True, "hang": 2})
+    world.hosts["lb1"].behave("balancer/drain", {}, {"hold": True})
     begin = world.written()
     process = world.start("upgrade")
     world.hosts["lb1"].reached()
     servers = world.hosts["lb1"].read("balancer.json")
     servers["echo-api/ctl1"]["admin"] = 9
     world.hosts["lb1"].write("balancer.json", servers)
+    world.hosts["lb1"].release()
     result = world.finish(process, begin)
     told = ended(world, result, 2, "frozen", "echo#2@lb1/confirm failed: Somebody else changed echo-api/ctl1.admin")
     assert "echo-api@ctl1/change" not in told.kinds()
@@ -163,13 +166,14 @@ def test_somebody_else_ends_our_drain(worlds: Worlds) -> None:
 def test_the_floor_is_counted_again_when_it_is_drained(worlds: Worlds) -> None:
     world = worlds(apps=3, balancers=1)
     world.want("2.0", floor=2)
-    world.hosts["ctl1"].behave("data/expand", {"mark": True, "hang": 2})
+    world.hosts["ctl1"].behave("data/expand", {"hold": True})
     begin = world.written()
     process = world.start("upgrade")
     world.hosts["ctl1"].reached()
     servers = world.hosts["lb1"].read("balancer.json")
     servers["echo-api/ctl3"]["health"] = "down"
     world.hosts["lb1"].write("balancer.json", servers)
+    world.hosts["ctl1"].release()
     result = world.finish(process, begin)
     ended(world, result, 2, "rolled_back", "echo#2@lb1/drain failed: Only 1 servers would be left.")
     assert (world.versions(), world.masks()) == (["1.0", "1.0", "1.0"], [0, 0, 0])

@@ -105,7 +105,8 @@ def audit(world: World) -> None:
             intents = [entry for entry in entries if entry.kind == "intent"]
             assert [entry.attempt for entry in intents] == list(range(1, len(intents) + 1)), name
             ends = [entry.attempt for entry in entries if entry.kind != "intent"]
-            assert len(ends) == len(set(ends)) and set(ends) <= {entry.attempt for entry in intents}, name
+            assert len(ends) == len(set(ends)), name
+            assert set(ends) <= {entry.attempt for entry in intents}, name
             assert entries[0].kind == "intent"
     ran = calls(world)
     assert done - ran == {}, "called done, but did not run"

@@ -95,12 +95,26 @@ def _behave(name: str, state: str) -> State:
     write("behave.json", todo)
     if behaviour.get("lose") == "before":
         _lose_contact()
-    if behaviour.get("mark"):
-        open(os.path.join(ROOT, "reached"), "w", encoding="utf-8").close()
+    if behaviour.get("mark") or behaviour.get("hold"):
+        _touch("reached")
+    if behaviour.get("hold"):
+        _hold()
     time.sleep(behaviour.get("hang", 0))
     if behaviour.get("fail"):
         raise LifecycleError(behaviour["fail"], "dummy.asked_to_fail", "Ask for something else.")
     return behaviour
+
+
+def _touch(name: str) -> None:
+    open(os.path.join(ROOT, name), "w", encoding="utf-8").close()
+
+
+def _hold() -> None:
+    """Wait until the test lets go, or has ended."""
+    released = os.path.join(ROOT, "released")
+    while os.path.isdir(ROOT) and not os.path.exists(released):
+        time.sleep(0.02)
+    os.unlink(released)
 
 
 def _say(behaviour: State) -> None:
