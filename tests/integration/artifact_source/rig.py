@@ -49,10 +49,13 @@ class Rig:
         return str(answer["stdout"])
 
     def kill_module(self, host: str, seconds: float) -> None:
-        """Wait until a module acts on the host (it holds the lock of its scope), and kill it ``seconds`` later."""
+        """Wait until a module acts on the host (it holds the lock of its scope), and kill it ``seconds`` later.
+
+        A child that it has just forked holds the lock too, for a moment: the first process is the module.
+        """
         said = self.shell(
             host,
-            "for i in $(seq 300); do pid=$(find /proc/[0-9]*/fd -lname /var/lib/osops/fence/default 2>/dev/null | cut -d/ -f3); "
+            "for i in $(seq 300); do pid=$(find /proc/[0-9]*/fd -lname /var/lib/osops/fence/default 2>/dev/null | cut -d/ -f3 | sort -n | head -1); "
             'test -n "$pid" && break; sleep .02; done; sleep %s; kill -9 $pid && echo killed' % seconds,
         )
         assert said == "killed"

@@ -174,7 +174,8 @@ def test_a_password_of_the_index_is_seen_nowhere(rig: Rig, small: dict[str, Any]
     running = rig.start(HOST, "osops.lifecycle.artifact_source", fetch(release, place))
     seen = wait_for_pip(
         rig,
-        "systemctl is-active osops-job-trial; stat -c %a /var/lib/osops/jobs/trial /var/lib/osops/jobs/trial/*; cat /proc/*/cmdline | tr '\\0' ' '; systemctl show osops-job-trial; "
+        "systemctl is-active osops-job-trial; stat -c %a /var/lib/osops/jobs/trial /var/lib/osops/jobs/trial/*; "
+        "cat /proc/*/cmdline | tr '\\0' ' '; systemctl show osops-job-trial; "
         "cat /var/lib/osops/jobs/trial/*; journalctl --since -2min; systemctl kill -s KILL osops-job-trial",
     )
     said, _none = running.communicate(timeout=60)
