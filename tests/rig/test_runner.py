@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -18,6 +20,15 @@ from tests.rig.theatre import BIN, Load, Rig
 
 pytestmark = pytest.mark.rig
 OLD, NEW = "27.0.1", "29.0.2"
+
+
+class Job(t.NamedTuple):
+    """How a job ended, what it showed (colours and all), and its events."""
+
+    status: str
+    rc: int
+    out: str
+    events: list[dict[str, t.Any]]
 
 
 @pytest.fixture
@@ -38,10 +49,11 @@ def rig(collections: Path, tmp_path: Path) -> t.Iterator[Rig]:
         )
 
 
-def run(rig: Rig, playbook: str) -> tuple[ansible_runner.Runner, str]:
-    """Run a playbook of the installed collection as AWX would; return the runner and what it wrote, colours and all."""
-    home = rig.out / ("job-" + playbook.rpartition(".")[2])
-    (home / "home").mkdir(parents=True)
+def run(rig: Rig, playbook: str) -> Job:
+    """Run a playbook of the installed collection as AWX would; all that it leaves is kept below ``rig.out``."""
+    # A short path, as jobs have: ssh's control socket lies below the home, and a socket's path has at most 107 characters.
+    home = Path(tempfile.mkdtemp(prefix="job-"))
+    (home / "home").mkdir()
     runner = ansible_runner.run(
         private_data_dir=str(home),
         ident="job",
@@ -59,7 +71,9 @@ def run(rig: Rig, playbook: str) -> tuple[ansible_runner.Runner, str]:
         timeout=900,
         quiet=True,
     )
-    return runner, runner.stdout.read()
+    job = Job(runner.status, runner.rc, runner.stdout.read(), list(runner.events))
+    shutil.move(home, rig.out)
+    return job
 
 
 def test_upgrade_and_rollback_as_jobs(rig: Rig) -> None:
@@ -67,17 +81,16 @@ def test_upgrade_and_rollback_as_jobs(rig: Rig) -> None:
         for version, playbook in ((NEW, "osops.lifecycle.upgrade"), (OLD, "osops.lifecycle.rollback")):
             rig.want(version)
             load.mark(version)
-            runner, out = run(rig, playbook)
-            assert (runner.status, runner.rc) == ("successful", 0), out
+            job = run(rig, playbook)
+            assert (job.status, job.rc) == ("successful", 0), job.out
             assert rig.last_run()[0] == "succeeded"
             assert set(rig.versions().values()) == {version}
-            events = list(runner.events)
-            assert [event["event_data"]["task"] for event in events if event["event"] == "runner_on_unreachable"] == []
-            failed = [event["event_data"] for event in events if event["event"] == "runner_on_failed"]
+            assert [event["event_data"]["task"] for event in job.events if event["event"] == "runner_on_unreachable"] == []
+            failed = [event["event_data"] for event in job.events if event["event"] == "runner_on_failed"]
             assert [data["task"] for data in failed if not data.get("ignore_errors")] == []
             # The last lines are there for a person who sees nothing but this.
-            assert version in out[out.rindex("PLAY [Close") :]
-            assert [line for line in out.splitlines() if "[WARNING]" in line or "[DEPRECATION" in line] == []
+            assert version in job.out[job.out.rindex("PLAY [Close") :]
+            assert [line for line in job.out.splitlines() if "[WARNING]" in line or "[DEPRECATION" in line] == []
         time.sleep(1)
     figures = load.report()
     assert figures["total"]["failed"] == 0, json.dumps(figures["failures"][:5], indent=1)
