@@ -210,7 +210,7 @@ def _below_floor(
         others = [
             name for name, server in seen.more["servers"].items() if re.match(re.escape(backend) + "/", name) and name not in ours
         ]
-        healthy = [name for name in others if seen.more["servers"][name].get("health") == "up"]
+        healthy = [name for name in others if seen.more["servers"][name].get("health") in ("up", "unchecked")]
         left = [name for name in healthy if name in back_by_then or not seen.before.get(name, {}).get("admin")]
         if len(left) < service.min_available:
             found.append(
