@@ -107,7 +107,7 @@ def stop(instance: Instance, deadline: Deadline) -> dict[str, t.Any]:
     if not _systemd.show(instance.unit).stopped:
         _systemd.order("stop", instance.unit)
     allowed = min(instance.stop_s + 5.0, deadline.remaining())
-    ended = wait(lambda: _systemd.show(instance.unit), lambda unit: unit.stopped, allowed, poll_s=0.1)
+    ended = wait(lambda: _systemd.show(instance.unit), lambda unit: unit.stopped, allowed, poll_s=0.2)
     seconds = round(time.monotonic() - begun, 2)
     if not ended.reached:
         raise LifecycleError(
@@ -151,7 +151,9 @@ def start(instance: Instance, release: Release, package: str, deadline: Deadline
     _systemd.order("start", instance.unit)
 
     def seen() -> tuple[_systemd.Unit, _process.Running]:
-        return _systemd.show(instance.unit), _process.running(instance.listen, package)
+        unit = _systemd.show(instance.unit)
+        # Finding out who listens reads the files of every process: not before systemd calls the unit started.
+        return unit, _process.running(instance.listen, package) if unit.active == "active" else _process.Running()
 
     def up(pair: tuple[_systemd.Unit, _process.Running]) -> bool:
         unit, running = pair
@@ -164,7 +166,7 @@ def start(instance: Instance, release: Release, package: str, deadline: Deadline
             return "%s failed (%s)" % (instance.unit, unit.result)
         if unit.restarts >= CRASH_LOOP:
             return "%s ends right after its start, again and again (%d restarts)" % (instance.unit, unit.restarts)
-        if running.version is not None and not up((dataclasses.replace(unit, active="active"), running)):
+        if running.version is not None and not up(pair):
             return "%s runs %s %s from %s" % (instance.unit, package, running.version, running.prefix)
         return ""
 
@@ -178,7 +180,9 @@ def start(instance: Instance, release: Release, package: str, deadline: Deadline
         raise LifecycleError(
             "The start did not succeed: %s." % waited.reason, code, "The last lines of its journal are in the evidence.", evidence
         )
-    what = "does not listen on %s" % instance.listen if not running.listening else running.problem or "is %s" % unit.active
+    what = (
+        "is still %s" % unit.active if unit.active != "active" else running.problem or "does not listen on %s" % instance.listen
+    )
     raise LifecycleError(
         "%s was started %.0f s ago, but it %s." % (instance.unit, waited.elapsed_s, what),
         "artifact.start_deadline",

@@ -132,7 +132,7 @@ def _database_row(params: t.Mapping[str, t.Any]) -> _database.Wanted | None:
 
 
 class _Preflight:
-    """Every check of the recipe, one after the other; all of them, so that one run shows all that is wrong."""
+    """Every check of the recipe, one after the other, also after a failure, so that one run shows all that is wrong."""
 
     def __init__(self, tools: Tools, params: t.Mapping[str, t.Any]) -> None:
         self.tools, self.checks, self.wanted = tools, list(params["checks"] or ()), _database_row(params)
@@ -147,11 +147,17 @@ class _Preflight:
         rows: list[dict[str, t.Any]] = []
         report.more["checks"] = rows
         problems: list[LifecycleError] = []
+        passed: list[str] = []
         for check in self.checks:
             row: dict[str, t.Any] = {"name": check["name"], "outcome": "pass"}
             rows.append(row)
+            without = [name for name in check.get("needs") or () if name not in passed]
+            if without:
+                row.update(outcome="not_run", reason="%s did not pass." % ", ".join(without))
+                continue
             try:
                 self._check(check, row, report, terms)
+                passed.append(check["name"])
             except LifecycleError as exc:
                 row.update(outcome="fail", code=exc.code, reason=exc.msg)
                 problems.append(exc)
@@ -198,11 +204,10 @@ class _Step:
         self.job = params["job"] or "%s-%s-%s" % (params["service"], self.act, tools.release.id)
 
     def _look(self, terms: Terms) -> tuple[dict[str, t.Any], Done]:
+        # The database first: it says at once that it cannot be reached, where the service's programs go on trying for minutes.
+        head = None if self.wanted is None else ",".join(self.tools.database(self.wanted, terms).get("heads", []))
         word, done = self.tools.ask(self.check, terms)
-        seen: dict[str, t.Any] = {"schema": word}
-        if self.wanted is not None:
-            seen["head"] = ",".join(self.tools.database(self.wanted, terms).get("heads", []))
-        return seen, done
+        return {"schema": word, **({} if head is None else {"head": head})}, done
 
     def __call__(self, terms: Terms, report: Report) -> Verdict:
         self.tools.ready()

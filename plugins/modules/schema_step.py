@@ -101,8 +101,8 @@ options:
   checks:
     description:
       - The checks of the recipe. Each has a C(name), and either C(command) with the words to C(accept) and what others mean
-        (C(explain)), or
-        C(database) with C(section), C(option), C(grants) and C(refuse_in_url).
+        (C(explain)), or C(database) with C(section), C(option), C(grants) and C(refuse_in_url).
+      - One that C(needs) others is not run when they did not pass.
     type: list
     elements: dict
   act:

@@ -106,6 +106,7 @@ def test_the_recipe_of_keystone_is_understood(collection: Path) -> None:
         if "command" in check:
             rest = set(commands[check["command"]].rc.values()) - set(check["accept"])
             assert rest == set(check["explain"]), "every answer that stops a run is explained"
+        assert set(check.get("needs", ())) <= {other["name"] for other in recipe["preflight"]}
     baseline, verify = parse(recipe["probe"]["baseline"]), parse(recipe["probe"]["verify"])
     assert {"token"} == {name for request in baseline for name in request.save}
     assert [request.name for request in verify][:4] == ["version", "issue", "validate", "validate_before"]
