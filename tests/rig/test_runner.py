@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -20,6 +21,12 @@ from tests.rig.theatre import BIN, Load, Rig
 
 pytestmark = pytest.mark.rig
 OLD, NEW = "27.0.1", "29.0.2"
+WARNINGS = {
+    # The data of a service is a target with the name of the service, and the rig's inventory has a group of that name.
+    "Found both group and host with same name: keystone",
+    # Nothing to take back.
+    "Could not match supplied host pattern, ignoring: osops_returning",
+}
 
 
 class Job(t.NamedTuple):
@@ -90,7 +97,8 @@ def test_upgrade_and_rollback_as_jobs(rig: Rig) -> None:
             assert [data["task"] for data in failed if not data.get("ignore_errors")] == []
             # The last lines are there for a person who sees nothing but this.
             assert version in job.out[job.out.rindex("PLAY [Close") :]
-            assert [line for line in job.out.splitlines() if "[WARNING]" in line or "[DEPRECATION" in line] == []
+            warned = re.findall(r"\[(?:WARNING|DEPRECATION WARNING)\]: ([^\x1b\n]*)", job.out)
+            assert set(warned) <= WARNINGS
         time.sleep(1)
     figures = load.report()
     assert figures["total"]["failed"] == 0, json.dumps(figures["failures"][:5], indent=1)

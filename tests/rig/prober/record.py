@@ -72,8 +72,10 @@ class Folder:
         self.path = path
 
     def clear(self) -> None:
-        """Forget an earlier probing; marks count from here on."""
+        """Forget an earlier probing. Marks in a new folder stay: whoever started this process may have made one already."""
         self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "run.json").exists():
+            return
         for name in ("run.json", "marks.jsonl", "probes.jsonl", "report.json"):
             (self.path / name).unlink(missing_ok=True)
 
