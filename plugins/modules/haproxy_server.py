@@ -118,13 +118,16 @@ EXAMPLES = r"""
           loop_control:
             label: "{{ item.item }}"
 
-- name: Drain a node of Kolla, and end what is left after two minutes
-  osops.lifecycle.haproxy_server:
-    state: drain
-    servers: ["10.0.0.11:6080"]
-    socket: /var/lib/docker/volumes/haproxy_socket/_data/haproxy.sock
-    policy: shutdown
-    deadline: 120
+- name: Take a node of Kolla out of traffic
+  hosts: loadbalancers
+  tasks:
+    - name: Drain it, and end what is left after two minutes
+      osops.lifecycle.haproxy_server:
+        state: drain
+        servers: ["10.0.0.11:6080"]
+        socket: /var/lib/docker/volumes/haproxy_socket/_data/haproxy.sock
+        policy: shutdown
+        deadline: 120
 """
 
 RETURN = r"""
