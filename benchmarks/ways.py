@@ -38,19 +38,6 @@ def releases(rig: Rig) -> dict[str, str]:
     return {name.split("-")[0]: name for name in found}
 
 
-def settled(rig: Rig) -> None:
-    """Wait until every server of every balancer is up, and a little longer."""
-    ask = "echo 'show stat -1 4 -1' | socat - /run/haproxy/admin.sock | cut -d, -f1,2,18 | grep ^keystone,"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        lines = [line for host in rig.hosts("lbs") for line in rig.on(host, ask).split()]
-        if len(lines) == 6 and all(line.endswith(",UP") for line in lines):
-            time.sleep(5)
-            return
-        time.sleep(1)
-    raise UnusableError("the balancers did not find all servers up in 120 s")
-
-
 def unavoidable(rig: Rig, release: str, rise: int = 2, inter_s: float = 1.0) -> dict[str, float]:
     """Seconds that one instance costs whatever tool is used: stop, start, first healthy answer, and rise x inter of the check."""
     script = """
@@ -78,7 +65,7 @@ class Bench:
         version = VERSIONS[(number + 1) % 2]
         if set(self.rig.versions().values()) == {version}:
             version = VERSIONS[number % 2]
-        settled(self.rig)
+        self.rig.settled()
         folder = self.rig.out / ("%s-%d" % (way, number))
         with Load(self.rig, folder, self.rate) as load:
             time.sleep(3)
