@@ -82,6 +82,7 @@ class Demo:
 
     def step(self, name: str, act: t.Callable[[], str], expect: str, after: str) -> None:
         """Carry out one step; ``act`` returns how it ended, which must be ``expect`` with every instance at ``after``."""
+        self.rig.settled()
         before = self._versions()
         self.load.mark(name)
         start = time.monotonic()

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -124,8 +125,6 @@ class Rig:
 
     def journal(self) -> list[tuple[str, str, str, float]]:
         """(way, step, kind, time) of the newest run, read with plain SQL; empty while there is no store."""
-        import sqlite3
-
         if not self.store.exists():
             return []
         query = (
@@ -135,14 +134,27 @@ class Rig:
         with contextlib.closing(sqlite3.connect(self.store, timeout=30)) as c:
             return list(c.execute(query))
 
+    def settled(self, limit_s: float = 120.0) -> None:
+        """Wait until every server of every balancer is up; raises UnusableError with what is not."""
+        ask = "echo 'show stat -1 4 -1' | socat - %s | cut -d, -f1,2,18 | grep ^keystone,"
+        ask %= self.inventory["all"]["vars"]["rig_haproxy_socket"]
+        expected = len(self.hosts("lbs")) * len(self.hosts("keystone"))
+        seen: list[str] = []
+
+        def all_up() -> bool:
+            seen[:] = [line for host in self.hosts("lbs") for line in self.on(host, ask).split("\n") if line]
+            return len(seen) == expected and all(line.endswith(",UP") for line in seen)
+
+        try:
+            until(all_up, limit_s, "all servers up on all balancers")
+        except UnusableError as exc:
+            raise UnusableError("%s: %s" % (exc, " ".join(seen))) from exc
+
     def last_run(self) -> tuple[str, str]:
         """State and reason of the newest run."""
-        import sqlite3
-
         with contextlib.closing(sqlite3.connect(self.store, timeout=30)) as c:
-            return t.cast(
-                "tuple[str, str]", c.execute("SELECT state, reason FROM osops_run ORDER BY token DESC LIMIT 1").fetchone()
-            )
+            found = c.execute("SELECT state, reason FROM osops_run ORDER BY token DESC LIMIT 1").fetchone()
+        return t.cast("tuple[str, str]", found or ("none", "no run was opened"))
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
