@@ -105,21 +105,22 @@ def kill_tree(process: subprocess.Popen[t.Any]) -> None:
     """``kill -9`` of a process and everything that it started, at one instant: it is stopped first, so that nothing new begins."""
     if process.poll() is None:
         process.send_signal(signal.SIGSTOP)
-        for pid in reversed(_descendants(process.pid)):
+        for pid in reversed(descendants(process.pid, signal.SIGSTOP)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.kill()
     process.wait()
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int, send: int = 0) -> list[int]:
+    """All that a process started, parents first; each gets the signal ``send`` before its own children are listed."""
     found = []
     for path in pathlib.Path("/proc/%d/task" % pid).glob("*/children"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             for child in map(int, path.read_text(encoding="ascii").split()):
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGSTOP)
-                found += [child, *_descendants(child)]
+                    os.kill(child, send)
+                found += [child, *descendants(child, send)]
     return found
 
 
@@ -205,7 +206,7 @@ class World:
                 "probe": {"secrets": {"password": "echo_password"}},
                 "min_available": floor, "batches": list(batches), **more,
             }  # fmt: skip
-            if any(components.values()):
+            if self.balancers and any(components.values()):
                 record["services"][service]["traffic"] = {"driver": "osops_test.dummy.balancer", "hosts": "lbs"}
             self.put("recipes/%s.yml" % service, recipe(service, list(components)))
         self.record = record
