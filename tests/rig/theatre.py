@@ -25,6 +25,15 @@ from tests.rig.prober.record import Folder
 ROOT = Path(__file__).resolve().parents[2]
 RELEASES = "/opt/osops/keystone/releases/"
 BIN = Path(sys.executable).parent
+SHOW_STAT = """
+python3 - <<'END' | cut -d, -f1,2,18 | grep ^keystone,
+import socket
+with socket.socket(socket.AF_UNIX) as s:
+    s.connect("%s")
+    s.sendall(b"show stat -1 4 -1\\n")
+    print(s.makefile().read())
+END
+"""
 
 
 class UnusableError(Exception):
@@ -136,8 +145,7 @@ class Rig:
 
     def settled(self, limit_s: float = 120.0) -> None:
         """Wait until every server of every balancer is up; raises UnusableError with what is not."""
-        ask = "echo 'show stat -1 4 -1' | socat - %s | cut -d, -f1,2,18 | grep ^keystone,"
-        ask %= self.inventory["all"]["vars"]["rig_haproxy_socket"]
+        ask = SHOW_STAT % self.inventory["all"]["vars"]["rig_haproxy_socket"]
         expected = len(self.hosts("lbs")) * len(self.hosts("keystone"))
         seen: list[str] = []
 
