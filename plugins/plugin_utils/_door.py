@@ -15,7 +15,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, DeadlineError, LifecycleError
-from ansible_collections.osops.lifecycle.plugins.plugin_utils import doors, model, status
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import control, doors, model, status
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 Result = dict[str, t.Any]
@@ -120,12 +120,17 @@ def steered(state: str, task_vars: t.Any) -> Result:
                           "lines": status.run_lines(run, made, back, entries)})  # fmt: skip
         lines = [line for run in shown for line in run["lines"]]
         return {"changed": False, "runs": shown, "lines": lines or ["no run has been made on this cloud"]}
-    going = [run for run in runs if run.state == "running"]
+    going = [run for run in runs if run.state == "running" or (run.state, state) == ("paused", "cancelled")]
     if not going:
         raise BadInputError("No run of this cloud is going on that could be %s." % state, "run.none")
+    lines = []
     for run in going:
-        store.ask(run.id, {"paused": "pause", "cancelled": "cancel"}[state])
-    lines = ["run %s will be %s before its next batch" % (run.id, state) for run in going]
+        if run.state == "paused":  # nobody is at its gate
+            store.end_run(run.id, run.token, state, control.CANCELLED)
+            lines.append("run %s is cancelled" % run.id)
+        else:
+            store.ask(run.id, {"paused": "pause", "cancelled": "cancel"}[state])
+            lines.append("run %s will be %s before its next batch" % (run.id, state))
     return {"changed": True, "runs": [run.id for run in going], "lines": lines}
 
 

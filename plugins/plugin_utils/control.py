@@ -15,6 +15,7 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK,
 
 ROLLBACK_ASKED = "a rollback was asked for"
 """The reason of a run that nothing turned but a person."""
+CANCELLED = "it was cancelled; what is done stays as it is"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ def gate(run: Run, token: int, way: str) -> Gate:
     if way == OUT and run.state == "running" and run.asked == "pause":
         return Gate(False, "paused", "a pause was asked for")
     if way == OUT and run.state == "running" and run.asked == "cancel":
-        return Gate(False, "cancelled", "it was cancelled; what is done stays as it is")
+        return Gate(False, "cancelled", CANCELLED)
     wanted = "running" if way == OUT else "rolling_back"
     return Gate(True) if run.state == wanted else Gate(False, reason="the run is %s" % run.state)
 

@@ -185,6 +185,8 @@ class Store:
             values = {"token": token, "holder": json.dumps(holder), "lease_until": now + GRACE_S, "asked": ""}
             if state:
                 values["state"] = state
+            if state == "running":
+                values["reason"] = ""  # the pause is over; the next reason is another one
             c.execute(_runs.update().where(_runs.c.id == run.id).values(**values))
             return self._locked_run(c, run.id)
 

@@ -9,8 +9,10 @@ import pathlib
 
 import pytest
 
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 from tests.walk.conftest import Worlds
 from tests.walk.told import Told, calls, ended
+from tests.walk.world import kill_tree
 
 
 def test_the_same_service_twice_at_once(worlds: Worlds) -> None:
@@ -56,13 +58,35 @@ def test_pause_between_batches_and_going_on(worlds: Worlds) -> None:
     assert result.lines[-1] == "next: the same playbook again goes on"
     assert {"echo-api@ctl1: 2.0", "echo-api@ctl2: 1.0"} <= set(result.lines)
 
-    on = Told(world)
-    result = world.run("upgrade")
-    assert (result.rc, Told(world).run.state) == (0, "succeeded"), result.out[-4000:]
-    assert Told(world).run.id == told.run.id == on.run.id
+    assert ended(world, world.run("upgrade"), 0, "succeeded").run.id == told.run.id
     assert [calls(world)["%s app/active" % name] for name in world.apps] == [1, 1]
     assert calls(world)["ctl1 data/expand"] == 1
     assert (world.versions(), world.masks()) == (["2.0", "2.0"], [0, 0])
+
+
+def test_pause_of_a_run_that_was_cut_in_the_middle_of_a_batch(worlds: Worlds) -> None:
+    """The batch that was cut ends first: a pause never leaves an instance drained. A paused run can be cancelled."""
+    world = worlds(apps=2, balancers=1)
+    world.hosts["ctl1"].behave("app/active", {"hold": True})
+    process = world.start("upgrade")
+    world.hosts["ctl1"].reached()
+    kill_tree(process)
+    world.hosts["ctl1"].release()
+    cut = Told(world).run
+    begin = world.written()
+    process = world.start("upgrade")
+    store = Store(world.store)
+    while store.run(cut.id).token == cut.token:
+        assert process.poll() is None, "it ended before it took the run over"
+    store.ask(cut.id, "pause")  # before its first gate, which is that of the batch that was cut
+    ended(world, world.finish(process, begin), 0, "paused", "a pause was asked for")
+    assert (world.versions(), world.masks()) == (["2.0", "1.0"], [0, 0])
+    wish = world.run("cancel")
+    assert wish.rc == 0
+    assert "run %s is cancelled" % cut.id in wish.out
+    told = Told(world)
+    assert (told.run.state, told.run.reason) == ("cancelled", "it was cancelled; what is done stays as it is")
+    assert ended(world, world.run("upgrade"), 0, "succeeded").run.id != cut.id
 
 
 def test_cancel(worlds: Worlds) -> None:

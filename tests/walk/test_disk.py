@@ -22,7 +22,7 @@ def full(process: subprocess.Popen[bytes]) -> None:
 
 
 def finish(world: World, process: subprocess.Popen[bytes]) -> Result:
-    out, _nothing = process.communicate(timeout=240)
+    out, _nothing = process.communicate(timeout=600)
     return Result(process.returncode, out.decode())
 
 

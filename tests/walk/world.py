@@ -62,7 +62,7 @@ class Host:
 
     def reached(self) -> None:
         """Wait until a driver here has come to an entry of ``behave`` that marks its place."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while not (self.root / "reached").exists():
             assert time.monotonic() < deadline, "no driver on %s came to its mark" % self.name
             time.sleep(0.02)
@@ -251,7 +251,7 @@ class World:
         path = self.folder / "out.txt"
         return path.stat().st_size if path.exists() else 0
 
-    def finish(self, process: subprocess.Popen[bytes], begin: int = 0, timeout: float = 240) -> Result:
+    def finish(self, process: subprocess.Popen[bytes], begin: int = 0, timeout: float = 600) -> Result:
         """Wait for the end of a verb; ``begin`` is what was written before it."""
         rc = process.wait(timeout)
         return Result(rc, (self.folder / "out.txt").read_bytes()[begin:].decode())
