@@ -82,6 +82,9 @@ class _Way:
         # Where a balancer cannot be drained, the revert never begins; what was proven on the way out gets its traffic back.
         untouched = (revert.id,) if self._proven(change) else ()
         for share in shares:
+            if not self._proven(change):
+                # It serves nobody and must not: to take it back can only add to what serves, however little that is just now.
+                share = dataclasses.replace(share, args={**share.args, "min_available": 0})
             steps += [share.drain(), share.confirm(), share.admit(proof, untouched)]
         self._put(steps)
 

@@ -125,3 +125,12 @@ def test_a_rollback_that_is_not_proven_keeps_that_instance_out_of_traffic(folder
     assert [app["version"] for app in walk.cloud.apps.values()] == ["0.9", "0.9", "1.0"]
     out = {(host, name) for host, servers in walk.cloud.balancers.items() for name, server in servers.items() if server["admin"]}
     assert out == {("lb1", "echo-api/ctl2"), ("lb2", "echo-api/ctl2")}
+
+
+def test_what_is_not_proven_goes_back_even_when_the_others_are_too_few(folder: pathlib.Path) -> None:
+    walk = make(folder, "a test fails")
+    walk.playbook()
+    back = walk.store.back(walk.store.runs("dummy")[0].id)
+    assert back is not None
+    floors = {step.target: step.args["min_available"] for step in back.steps if "servers" in step.args}
+    assert floors == {"echo#3@lb1": 0, "echo#3@lb2": 0, "echo#2@lb1": 1, "echo#2@lb2": 1}
