@@ -150,7 +150,8 @@ def schema_steps(
         "config": body.get("config") or {},
         "commands": body.get("commands") or {},
     }
-    check = {**common, "state": "preflight", "checks": body.get("preflight") or []}
+    common["checks"] = body.get("preflight") or []
+    check = {**common, "state": "preflight"}
     act = {**common, "state": "expand", "act": expand}
     deadline = int(expand.get("deadline", 1800))
     return [
