@@ -9,10 +9,10 @@ import os
 import pathlib
 
 import pytest
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge, model
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
-
 from tests.walk.simulate import Walk, services
 
 HERE = pathlib.Path(__file__).resolve().parent / "golden"
