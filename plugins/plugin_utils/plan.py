@@ -30,7 +30,7 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
     share_key,
     traffic_args,
 )
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps, instance_steps, schema_steps
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps, data_key, instance_steps, schema_steps
 
 Leftovers = t.Mapping[str, dict[str, Json]]
 """share key -> {"BACKEND/SERVER": what it was before a former run left it out of traffic}"""
@@ -108,7 +108,7 @@ class _Maker:
             first = next(component for component in components if moving[component.name])
             host = moving[first.name][0]
             made = schema_steps(self.record, recipe, service, first, host, fetched)
-            self.batches.append((service.name,))
+            self.batches.append((data_key(service.name),))
             self.steps += made
             data = (made[-1].id,)
         for component in components:

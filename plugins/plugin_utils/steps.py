@@ -17,6 +17,11 @@ PROBE_S = 120
 TRAFFIC_S = 120
 
 
+def data_key(service: str) -> str:
+    """The target of a service's data. Not the service's bare name: inventories often have a group of that name."""
+    return service + ".data"
+
+
 @dataclasses.dataclass(frozen=True)
 class ShareSteps:
     """One load balancer's part of a batch: out of traffic, still out, and back as it was."""
@@ -141,7 +146,7 @@ def schema_steps(
     record: Record, recipe: Recipe, service: Service, component: Component, host: str, fetched: tuple[str, ...]
 ) -> list[Step]:
     """Pre-flight with the new release's own tools, then expand: the data of one service."""
-    key, module, body = service.name, recipe.module("schema"), recipe.body
+    key, module, body = data_key(service.name), recipe.module("schema"), recipe.body
     expand = body["schema"]["expand"]
     common = {
         "service": service.name,

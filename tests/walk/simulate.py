@@ -65,7 +65,7 @@ class Cloud:
         changed = settle(before, goal, args.get("expect"), args["resume"])
         if changed:
             self.acts.append(name)
-            self._set(step, goal)
+            self._set(step, goal, args)
             self._floor(args)
         return {"changed": changed, "before": before, "after": goal, "verdict": Verdict("pass", "ok").to_dict()}
 
@@ -91,12 +91,12 @@ class Cloud:
             return {"release": wanted, "version": wanted, "running": True}
         return {"schema": "new"} if args["state"] == "expand" else before
 
-    def _set(self, step: model.Step, goal: dict[str, t.Any]) -> None:
+    def _set(self, step: model.Step, goal: dict[str, t.Any], args: t.Mapping[str, t.Any]) -> None:
         if step.do in ("drain", "confirm", "admit") and "#" in step.target:
             for name, state in goal.items():
                 self.balancers[step.host][name].update(state)
         elif "schema" in goal:
-            self.schemas[step.target] = goal["schema"]
+            self.schemas[args["service"]] = goal["schema"]
         else:
             self.apps[step.target].update(goal)
 

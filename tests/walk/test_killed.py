@@ -14,7 +14,7 @@ from tests.walk.world import World, kill_tree
 ACTS = {
     "drain": ("lb1", "balancer/drain", "echo#2@lb1/drain"),
     "switch": ("ctl1", "app/active", "echo-api@ctl1/change"),
-    "schema": ("ctl1", "data/expand", "echo/change"),
+    "schema": ("ctl1", "data/expand", "echo.data/change"),
 }
 
 
