@@ -86,6 +86,8 @@ def build(release: Release, path: str, name: str, deadline: Deadline, resume: bo
     os.makedirs(releases_folder(path), mode=0o755, exist_ok=True)
     _refuse_other_builder(folder, name)
     seen = _job.look(job)
+    # Before anything is removed: what lies there may be what that job is building.
+    _job.refuse_other(job, seen)
     # A result without what it built (somebody removed it) is no result.
     built = os.path.isfile(os.path.join(folder, BUILDER))
     attached = seen.hash == job.hash and (seen.kind == "running" or (seen.kind == "finished" and resume and built))

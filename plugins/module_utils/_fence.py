@@ -23,7 +23,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 ROOT = "/var/lib/osops"
-_NAME = re.compile(r"^[A-Za-z0-9_.:@#-]{1,200}$")
+_NAME = re.compile(r"[A-Za-z0-9_:@#-][A-Za-z0-9_.:@#-]{0,199}\Z")
 
 
 @contextlib.contextmanager

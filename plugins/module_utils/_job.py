@@ -28,7 +28,8 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._errors import Bad
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 ROOT = "/var/lib/osops/jobs"
-_NAME = re.compile(r"^[A-Za-z0-9_.@+!-]{1,150}$")
+# It becomes a folder that is removed before a start: never `.` or `..`.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+!-]{0,149}\Z")
 # How long a stopped unit may take to end before systemd kills it: long enough to flush, short enough to keep a deadline.
 STOP_S = 20
 
@@ -168,6 +169,12 @@ def stop(job: Job) -> None:
         raise DeadlineError("The job %s was stopped, but processes of it are left: %s." % (job.name, left), "job.unstoppable")
 
 
+def refuse_other(job: Job, seen: State) -> None:
+    """Raise LifecycleError when a job of this name runs with other work."""
+    if seen.kind == "running" and seen.hash != job.hash:
+        raise LifecycleError("Another job runs under the name %s." % job.name, "job.other", "Wait for it, or stop %s." % job.unit)
+
+
 def run_job(job: Job, deadline: Deadline, resume: bool = False) -> State:
     """Start the job, or take up the one that is there, and wait for its end.
 
@@ -176,8 +183,7 @@ def run_job(job: Job, deadline: Deadline, resume: bool = False) -> State:
     At the deadline it is stopped, proven gone, and DeadlineError is raised.
     """
     seen = look(job)
-    if seen.kind == "running" and seen.hash != job.hash:
-        raise LifecycleError("Another job runs under the name %s." % job.name, "job.other", "Wait for it, or stop %s." % job.unit)
+    refuse_other(job, seen)
     if not (seen.kind == "running" or (seen.kind == "finished" and resume and seen.hash == job.hash)):
         _start(job)
     ended = wait(lambda: look(job), lambda state: state.kind != "running", deadline.remaining(), poll_s=0.25)

@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._command import run
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, DeadlineError, LifecycleError
+from ansible_collections.osops.lifecycle.plugins.module_utils._fence import fence
 from ansible_collections.osops.lifecycle.plugins.module_utils._job import RUNNER, Job, output
 from ansible_collections.osops.lifecycle.plugins.module_utils._systemd import check_name, processes_of
 
@@ -55,10 +56,17 @@ def test_a_job_is_known_by_its_work_not_by_its_password() -> None:
     assert job.hash != Job("a", (("pip", "install"),), user="keystone", files={"lock": "1"}).hash
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a b", "a/b", "x" * 151, "a;b"])
+@pytest.mark.parametrize("name", ["", ".", "..", ".a", "-a", "a\n", "../x", "a b", "a/b", "x" * 151, "a;b"])
 def test_a_name_that_is_none(name: str) -> None:
     with pytest.raises(BadInputError):
         Job(name, ())
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".a", "a\n", "a/b", "x" * 201])
+def test_a_lock_that_is_none(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError), fence(name, 1, root=str(tmp_path)):
+        raise AssertionError("it was taken")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["", "keystone", "a b.service", "a/b.service", "--now.service;", "a.socket"])

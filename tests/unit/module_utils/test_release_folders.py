@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.osops.lifecycle.plugins.module_utils import _environment, _instance
+from ansible_collections.osops.lifecycle.plugins.module_utils._deadline import Deadline
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._release import Release
 
@@ -54,6 +55,18 @@ def test_removed_is_gone_and_half_removed_is_no_release(home: Path) -> None:
     assert _environment.complete_releases(str(home)) == [OLD, NEW]
     _environment.remove(str(home), NEW)
     assert os.listdir(home / "releases") == [OLD]
+
+
+def test_a_running_job_with_other_work_keeps_what_it_builds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is no systemd here: only its answer is given.
+    monkeypatch.setattr(_environment._job, "look", lambda job: _environment._job.State("running", None, "other work"))
+    lock = "keystone==29.0.2 --hash=sha256:%s\n" % ("a" * 64)
+    wanted = Release.from_args({"package": "keystone", "version": "29.0.2", "lock": lock})
+    (home / "releases" / NEW).rename(home / "releases" / wanted.id)
+    with pytest.raises(LifecycleError) as refused:
+        _environment.build(wanted, str(home), "job", Deadline(5), False, {})
+    assert refused.value.code == "job.other"
+    assert _environment.complete_releases(str(home)) == [OLD, wanted.id]
 
 
 def test_what_a_link_names(home: Path, instance: _instance.Instance) -> None:
