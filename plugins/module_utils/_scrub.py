@@ -14,8 +14,11 @@ HIDDEN = "***"
 # scheme://user:password@host and scheme://token@host, up to the last @ of the word: passwords may hold an @ and, for
 # database libraries, a slash. http://host:80/path@x is hidden too, which is the safe side.
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/:@'\"<>]*:[^\s'\"<>]*|[^\s/'\"<>]+)@")
+# A value in quotes ends at its closing quote, or with the line where the quote was cut off; a bare one at the next separator.
 _ASSIGNED = re.compile(
-    r"(?i)(?P<name>[\w-]*(?:password|passwd|secret|token|api_key)['\"]?\s*[=:]\s*['\"]?)(?P<value>[^\s'\",;)}]+)"
+    r"""(?i)(?P<name>[\w-]*(?:password|passwd|secret|token|api_key)['\"]?\s*[=:]\s*)
+    (?:(?P<quote>['\"])(?:\\.|(?!(?P=quote))[^\\\n])+|[^\s'\",;)}]+)""",
+    re.VERBOSE,
 )
 
 
@@ -24,7 +27,7 @@ def scrub(text: str, secrets: t.Iterable[str] = ()) -> str:
     for secret in sorted((s for s in secrets if s), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _USERINFO.sub(lambda found: found.group("scheme") + HIDDEN + "@", text)
-    return _ASSIGNED.sub(lambda found: found.group("name") + HIDDEN, text)
+    return _ASSIGNED.sub(lambda found: found.group("name") + (found.group("quote") or "") + HIDDEN, text)
 
 
 def tail(text: str, lines: int = 20, width: int = 400) -> list[str]:

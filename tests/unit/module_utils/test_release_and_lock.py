@@ -132,6 +132,10 @@ def test_what_pip_says_is_one_sentence(said: str, code: str, names: str) -> None
         ("mysql+pymysql://keystone:p@ss@db1/keystone?x=1", "mysql+pymysql://***@db1/keystone?x=1"),
         ("admin_password = hunter2, next", "admin_password = ***, next"),
         ('{"password": "hunter2"}', '{"password": "***"}'),
+        ('{"password": "hunter 2, and 3", "user": "a"}', '{"password": "***", "user": "a"}'),
+        ("api_key='one \\' two, \"three', user='a'", "api_key='***', user='a'"),
+        ('secret: "cut off, here\nuser: "a"', 'secret: "***\nuser: "a"'),
+        ('password: "" user: "a"', 'password: "" user: "a"'),
         ("a plain http://host/path@v1", "a plain http://host/path@v1"),
     ],
 )
