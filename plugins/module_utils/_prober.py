@@ -80,7 +80,8 @@ class _Prober:
                 continue
             try:
                 parts = urllib.parse.urlsplit(peer)
-                socket.create_connection((parts.hostname or "", parts.port or 80), 2.0).close()
+                port = parts.port or (443 if parts.scheme == "https" else 80)
+                socket.create_connection((parts.hostname or "", port), 2.0).close()
             except (OSError, ValueError):
                 continue
             return {"peer": peer}

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
 
+from ansible_collections.osops.lifecycle.plugins.module_utils import _prober
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._http import HttpError, Reply
 from ansible_collections.osops.lifecycle.plugins.module_utils._probe import failure, fill, judge, parse, saved_values, starting
 
 TOKEN = {"x-token": "t"}
+INSTANCE = {"component": "api", "listen": "127.0.0.1:9", "scheme": "https", "ca_file": "", "server_name": ""}
 
 
 def reply(status: int = 200, body: Any = None, **headers: str) -> Reply:
@@ -119,3 +122,29 @@ def test_a_failure_shows_the_answer_without_secrets() -> None:
 )
 def test_only_what_a_starting_server_says_is_waited_out(outcome: Reply | HttpError, expected: bool) -> None:
     assert starting(outcome) is expected
+
+
+@pytest.mark.parametrize(("peer", "port"), [("http://peer", 80), ("https://peer", 443), ("https://peer:5000", 5000)])
+def test_a_peer_is_tried_on_the_port_of_its_scheme(peer: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, int]] = []
+
+    def connect(address: tuple[str, int], timeout: float) -> socket.socket:
+        tried.append(address)
+        return socket.socket()
+
+    monkeypatch.setattr(_prober.socket, "create_connection", connect)  # the well-known ports are not ours to listen on
+    prober = _prober._Prober(
+        {
+            "instance": INSTANCE,
+            "state": "verify",
+            "requests": [{"name": "a", "path": "/"}],
+            "timeout": 5,
+            "package": "",
+            "version": "",
+            "secrets": {},
+            "vars": {"peers": [peer]},
+            "scope": "run",
+        }
+    )
+    assert prober._peer() == {"peer": peer}
+    assert tried == [("peer", port)]
