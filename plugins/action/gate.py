@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import _door, control, status
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.doors import Settings
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.doors import Settings, turned_if_lost
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 
@@ -26,7 +26,8 @@ class ActionModule(ActionBase):
         try:
             key = task_vars["osops_key"]
             store = Store(Settings.read(task_vars).store)
-            answer = control.gate(store.run(key["run"]), key["token"], key["way"])
+            run = turned_if_lost(store, store.run(key["run"]), key["token"])
+            answer = control.gate(run, key["token"], key["way"])
             if answer.state and status.left_out(store.plan(key["run"]), None, store.entries(key["run"])):
                 # Cut in the middle of this batch and taken up again: it ends first, so that nothing waits out of traffic.
                 answer = control.Gate(True)

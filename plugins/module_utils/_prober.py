@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import time
 import typing as t
 import urllib.parse
 
@@ -23,6 +24,8 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 # In memory: a baseline holds live tokens, which must not survive on a disk.
 ROOT = "/run/osops/probe"
+# Keystone's tokens live for an hour unless it is told otherwise.
+BASELINE_S = 2400
 
 
 def prepare(params: t.Mapping[str, t.Any]) -> Act:
@@ -71,7 +74,9 @@ class _Prober:
             report.changed = True
             report.more["saved"] = sorted(saved)
             return Verdict("pass", "probe.baseline", "Kept from %s: %s." % (self.listen, ", ".join(sorted(saved)) or "nothing"))
-        return Verdict("pass", "probe.passed", "%s passed %d requests." % (self.listen, len(report.more["requests"])))
+        left_out = ", ".join(report.more["left_out"])
+        says = "%s passed %d requests" % (self.listen, len(report.more["requests"]))
+        return Verdict("pass", "probe.passed", says + (" (left out: %s)." % left_out if left_out else "."))
 
     def _peer(self) -> dict[str, str]:
         """Another instance of the service that takes connections now; the others of a batch may be down at this moment."""
@@ -151,7 +156,10 @@ class _Prober:
         return waited.last
 
     def _read(self) -> dict[str, str]:
+        """What the baseline saved; nothing when there is none, or when it is so old that its tokens may have ended."""
         try:
+            if time.time() - os.stat(self.file).st_mtime > BASELINE_S:
+                return {}
             with open(self.file, encoding="utf-8") as handle:
                 data = json.load(handle)
         except FileNotFoundError:

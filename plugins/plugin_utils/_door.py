@@ -16,6 +16,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, DeadlineError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import control, doors, model, status
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import record as record_file
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 Result = dict[str, t.Any]
@@ -105,11 +106,11 @@ def opened(verb: str, task_vars: t.Any, check_mode: bool) -> Result:
 
 def steered(state: str, task_vars: t.Any) -> Result:
     """Pause or cancel the open run of the services, or show the newest runs of the cloud."""
-    call = doors.Call.make("status", *given(task_vars))
-    if not doors.store_exists(call.settings.store):
+    settings = doors.Settings.read(task_vars)
+    if not doors.store_exists(settings.store):
         return {"changed": False, "runs": [], "lines": ["no run has been made with this store"]}
-    store = Store(call.settings.store)
-    runs = store.runs(call.record.cloud, call.settings.services)
+    store = Store(settings.store)
+    runs = store.runs(record_file.cloud_of(settings.record), settings.services)
     if state == "shown":
         shown = []
         for run in runs[:5]:
@@ -130,7 +131,10 @@ def steered(state: str, task_vars: t.Any) -> Result:
             lines.append("run %s is cancelled" % run.id)
         else:
             store.ask(run.id, {"paused": "pause", "cancelled": "cancel"}[state])
-            lines.append("run %s will be %s before its next batch" % (run.id, state))
+            when = (
+                "before its next batch" if doors.alive(run, store.clock()) else "when its playbook runs again: nobody works on it"
+            )
+            lines.append("run %s will be %s %s" % (run.id, state, when))
     return {"changed": True, "runs": [run.id for run in going], "lines": lines}
 
 
@@ -152,18 +156,26 @@ def closed(run: model.Run, lines: list[str], verb: str) -> Result:
 
 
 def secrets_are_set(record: model.Record, task_vars: t.Any) -> None:
-    """Find a missing secret before anything has begun; its value is looked at only right before an act."""
+    """Find a secret that is missing or cannot be read before anything has begun; the value is not kept."""
     for service in record.services.values():
         for name, variable in (service.probe.get("secrets") or {}).items():
             for host in sorted({host for component in service.components if component.port for host in component.hosts}):
-                if variable not in task_vars["hostvars"].raw_get(host):
-                    raise _missing_secret(variable, name, host)
+                _secret(variable, name, host, task_vars)
 
 
-def _missing_secret(variable: str, name: str, host: str) -> BadInputError:
-    return BadInputError(
-        "The variable %s, which holds the secret %s, is not set for %s." % (variable, name, host), "input.secret"
-    )
+def _secret(variable: str, name: str, host: str, task_vars: t.Any) -> t.Any:
+    """The value of a variable of a host. Raises BadInputError without the error's own text, which may hold a part of it."""
+    try:
+        found = task_vars["hostvars"][host]
+        if variable in found:
+            return found[variable]
+    except AnsibleError as exc:
+        raise BadInputError(
+            "The variable %s, which holds the secret %s, cannot be read for %s." % (variable, name, host),
+            "input.secret",
+            "Look at the vault password and at what the variable refers to.",
+        ) from exc
+    raise BadInputError("The variable %s, which holds the secret %s, is not set for %s." % (variable, name, host), "input.secret")
 
 
 def with_secrets(arguments: t.Mapping[str, t.Any], host: str, task_vars: t.Any) -> dict[str, t.Any]:
@@ -171,11 +183,8 @@ def with_secrets(arguments: t.Mapping[str, t.Any], host: str, task_vars: t.Any) 
     secrets = arguments.get("secrets")
     if not secrets:
         return dict(arguments)
-    found = task_vars["hostvars"][host]
-    for name, where in secrets.items():
-        if where["secret"] not in found:
-            raise _missing_secret(where["secret"], name, host)
-    return {**arguments, "secrets": {name: found[where["secret"]] for name, where in secrets.items()}}
+    values = {name: _secret(where["secret"], name, host, task_vars) for name, where in secrets.items()}
+    return {**arguments, "secrets": values}
 
 
 def call(action: t.Any, module: str, arguments: t.Mapping[str, t.Any], task_vars: t.Any, deadline_s: float) -> Result:

@@ -10,7 +10,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import FREEZING, acted
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Json, Plan, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Json, Plan, Step, canonical
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps
 
 CHANGES = ("change", "revert")
@@ -41,14 +41,17 @@ class _Way:
     def batch(self, batch: tuple[str, ...]) -> None:
         drains = [self.rows[target, "drain"] for target in batch if (target, "drain") in self.rows]
         drains = [step for step in drains if step.id in self.begun]
-        changes = [step for target in batch for do in CHANGES if (step := self.rows.get((target, do))) and step.undo is not None]
+        changes = [step for target in batch for do in CHANGES if (step := self.rows.get((target, do)))]
+        changes = [step for step in changes if step.undo is not None or drains]
         touched = [step for step in changes if step.id in self.begun]
-        if self.frozen or not touched:
+        if self.frozen or not any(step.undo is not None for step in touched):
             self._admit(drains, changes, [step for step in touched if not self._proven(step)])
             return
         for number, change in enumerate(reversed(changes)):
             shares = [self._share(drain, change, number if len(changes) > 1 else -1) for drain in drains]
-            if change in touched:
+            if change in touched and change.undo is None:
+                self.notes += ["%s stays out of traffic: it had no former release" % share.target for share in shares]
+            elif change in touched:
                 self._revert(change, shares)
             elif shares:
                 self._put([share.admit(()) for share in shares])
@@ -76,7 +79,9 @@ class _Way:
         steps = [revert]
         test = self.rows.get((change.target, "test"))
         if test is not None:
-            args = {**test.args, "version": (change.expect or {}).get("version")}
+            # What the way out had proven before it began may be long gone: the former release is asked what it can answer now.
+            asked = [request for request in test.args.get("requests") or [] if "{baseline." not in canonical(request)]
+            args = {**test.args, "requests": asked, "version": (change.expect or {}).get("version")}
             steps.append(dataclasses.replace(test, args=args, needs=(revert.id,), way=BACK))
         proof = (steps[-1].id,)
         # Where a balancer cannot be drained, the revert never begins; what was proven on the way out gets its traffic back.

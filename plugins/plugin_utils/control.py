@@ -82,6 +82,17 @@ def open_intents(entries: t.Sequence[Entry]) -> list[Entry]:
     return [entry for entry in last.values() if entry.kind == "intent"]
 
 
+def lost(run: Run, entries: t.Sequence[Entry]) -> str:
+    """Why a run must turn although no step said so: a step that this holder began has no end, and nobody is acting any more.
+
+    Asked where nothing can be acting: between two batches, and before the way back.
+    """
+    for entry in open_intents(entries):
+        if run.state == "running" and entry.way == OUT and entry.token == run.token:
+            return "%s was begun, and its end could not be written" % entry.step
+    return ""
+
+
 @dataclasses.dataclass(frozen=True)
 class End:
     """Where a run stands when its playbook ends."""

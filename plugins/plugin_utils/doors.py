@@ -43,7 +43,7 @@ class Settings:
         """Read and check them; ``given`` are the task's variables."""
         store = str(given.get("osops_store") or "sqlite:///" + os.path.expanduser(DEFAULT_STORE))
         in_awx = any(name in given for name in ("awx_job_id", "tower_job_id"))
-        if in_awx and store.startswith("sqlite") and not given.get("osops_store_is_durable"):
+        if in_awx and store.startswith("sqlite") and not _true(given.get("osops_store_is_durable")):
             raise BadInputError(
                 "This job's disk is thrown away when the job ends, and the store of the run would be on it.",
                 "store.throw_away",
@@ -58,6 +58,11 @@ class Settings:
             recipes=_names(given.get("osops_recipes")),
             accept_frozen=str(given.get("osops_accept_frozen") or ""),
         )
+
+
+def _true(value: t.Any) -> bool:
+    """Extra variables and surveys give texts."""
+    return str(value).strip().lower() in ("true", "yes", "on", "1")
 
 
 def _names(value: t.Any) -> tuple[str, ...]:
@@ -111,7 +116,7 @@ class Call:
         frozen = bool(runs) and runs[0].id == self.settings.accept_frozen
         run = control.going_on(runs, self.verb, wanted, frozen)
         if run is not None:
-            if _alive(run, store.clock()):
+            if alive(run, store.clock()):
                 raise BadInputError(
                     "The run %s (%s of %s) is going on: %s, process %s on %s."
                     % (run.id, run.verb, ", ".join(run.services), run.actor, run.holder.get("pid"), run.holder.get("node")),
@@ -133,12 +138,12 @@ class Call:
             )
         return store.open(made, _new_id(), _holder(), _actor()), made
 
-    def _leftovers(self) -> dict[str, dict[str, t.Any]]:
+    def _leftovers(self) -> dict[str, dict[str, model.LeftOut]]:
         """Servers that former runs left out of traffic, each with what it was before the one that drained it.
 
         All runs count, not only the last: one that was refused after a frozen one has not given anything its traffic back.
         """
-        found: dict[str, dict[str, t.Any]] = {}
+        found: dict[str, dict[str, model.LeftOut]] = {}
         if not store_exists(self.settings.store):
             return found
         store = Store(self.settings.store)
@@ -146,10 +151,13 @@ class Call:
             entries = store.entries(run.id)
             for way, made in ((model.OUT, store.plan(run.id)), (model.BACK, store.back(run.id))):
                 kinds, begun = last_kinds(entries, way), acted(entries, way)
+                after = {entry.step: entry.after for entry in entries if entry.way == way and entry.kind == "done"}
                 for step in made.steps if made and begun else ():
                     key = observed.share_key(step.target.partition("#")[0], step.host)
                     if step.do == "drain" and step.id in begun:
-                        found.setdefault(key, {}).update(step.args["restore"])
+                        left = after.get(step.id, {})
+                        was = {name: model.LeftOut(state, left.get(name)) for name, state in step.args["restore"].items()}
+                        found.setdefault(key, {}).update(was)
                     elif step.do == "admit" and kinds.get(step.id) == "done":
                         for name in step.args["restore"]:
                             found.get(key, {}).pop(name, None)
@@ -174,11 +182,17 @@ def targets(run: model.Run, made: model.Plan, store: Store, way: str) -> dict[st
 
 def go_back(store: Store, run_id: str, token: int) -> dict[str, t.Any]:
     """Derive and store the way back of a run that has turned; the targets of it, none for any other run."""
-    run = store.run(run_id)
+    run = turned_if_lost(store, store.run(run_id), token)
     if run.state != "rolling_back" or token < run.token:
         return {"targets": [], "serial": [1]}
     made = way_back.back(store.plan(run_id), store.entries(run_id), run.ending)
     return targets(run, store.put_back(run_id, made), store, model.BACK)
+
+
+def turned_if_lost(store: Store, run: model.Run, token: int) -> model.Run:
+    """Turn a run that lost the end of a step; called where no step of it can be acting."""
+    why = control.lost(run, store.entries(run.id)) if token == run.token else ""
+    return store.turn(run.id, token, "rolling_back", why, "rolled_back") if why else run
 
 
 def close(store: Store, run_id: str, token: int) -> tuple[model.Run, list[str]]:
@@ -187,14 +201,15 @@ def close(store: Store, run_id: str, token: int) -> tuple[model.Run, list[str]]:
     made, back = store.plan(run_id), store.back(run_id)
     entries = store.entries(run_id)
     end = control.ending(run, made, back, entries)
-    if token >= run.token and end.state != run.state:
+    # A pause has nobody working on it either: another node may go on at once.
+    if token >= run.token and (end.state != run.state or end.state == "paused"):
         run = store.end_run(run_id, token, end.state, end.reason)
     elif end.reason and not run.reason:
         run = dataclasses.replace(run, reason=end.reason)
     return run, status.last_lines(run, made, back, entries)
 
 
-def _alive(run: model.Run, now: float) -> bool:
+def alive(run: model.Run, now: float) -> bool:
     """Whether somebody holds a run: a process of this node that lives, or another node whose lease has not ended."""
     gone = holder.gone(run.holder)
     return now < run.lease_until if gone is None else not gone

@@ -14,7 +14,14 @@ import typing as t
 
 def describe(pid: int) -> dict[str, t.Any]:
     """Node, boot, pid and start time of a process; the start time tells it from a later one with the same number."""
-    return {"node": socket.gethostname(), "boot": _boot(), "pid": pid, "start": _start(pid)}
+    return {
+        "node": socket.gethostname(),
+        "machine": _machine(),
+        "space": _space(),
+        "boot": _boot(),
+        "pid": pid,
+        "start": _start(pid),
+    }
 
 
 def current() -> dict[str, t.Any]:
@@ -23,12 +30,27 @@ def current() -> dict[str, t.Any]:
 
 def gone(holder: t.Mapping[str, t.Any]) -> bool | None:
     """True when the process is proven gone, False when it lives, None when this node cannot tell."""
-    if holder.get("node") != socket.gethostname():
+    if holder.get("node") != socket.gethostname() or holder.get("machine") != _machine():
         return None
     if holder.get("boot") != _boot():
         return True
+    if holder.get("space") != _space():
+        return None
     start = _start(int(holder.get("pid") or 0))
     return start == "" or start != holder.get("start")
+
+
+def _machine() -> str:
+    """A name alone is not enough: cloned machines share theirs, and many are called localhost."""
+    try:
+        return pathlib.Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _space() -> int:
+    """Process numbers mean something within one PID namespace only; containers of one host share its boot."""
+    return os.stat("/proc/self/ns/pid").st_ino
 
 
 def _boot() -> str:

@@ -126,6 +126,18 @@ class Seen:
 
 
 @dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """A server that a former run left out of traffic: what it was before, and how that run left it."""
+
+    was: dict[str, Json]
+    left: dict[str, Json] | None
+
+    def before(self, state: dict[str, Json]) -> dict[str, Json]:
+        """What a server in ``state`` was before us; ``state`` itself when somebody has changed it since."""
+        return self.was if self.left is None or state == self.left else state
+
+
+@dataclasses.dataclass(frozen=True)
 class Step:
     """The smallest thing done to one target: expectation, act, needs, undo, deadline."""
 

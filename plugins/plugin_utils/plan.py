@@ -13,7 +13,7 @@ import typing as t
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import hops, knowledge
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import (
     Component,
-    Json,
+    LeftOut,
     Plan,
     Recipe,
     Record,
@@ -32,8 +32,8 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
 )
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps, data_key, instance_steps, schema_steps
 
-Leftovers = t.Mapping[str, dict[str, Json]]
-"""share key -> {"BACKEND/SERVER": what it was before a former run left it out of traffic}"""
+Leftovers = t.Mapping[str, t.Mapping[str, LeftOut]]
+"""share key -> BACKEND/SERVER -> what a former run left out of traffic"""
 
 
 def wanted_hash(record: Record, recipes: t.Mapping[str, Recipe], verb: str, limit: t.Sequence[str] = ()) -> str:
@@ -148,7 +148,8 @@ class _Maker:
             everywhere = seen.more.get("servers", {})
             ours = {name: server["address"] for name, server in everywhere.items() if server.get("address") in addresses}
             before = {name: state for name, state in seen.before.items() if name in ours}
-            restore = {name: self.leftovers.get(key, {}).get(name, state) for name, state in before.items()}
+            former = self.leftovers.get(key, {})
+            restore = {name: former[name].before(state) if name in former else state for name, state in before.items()}
             back_by_then = self.returned.setdefault(key, set())
             self.refusals += _below_floor(service, seen, ours, back_by_then, host, batch)
             back_by_then.update(name for name, state in restore.items() if not state.get("admin"))
@@ -174,11 +175,10 @@ class _Maker:
         for balancer in service.traffic.hosts if service.traffic and component.port else ():
             key = share_key(service.name, balancer)
             servers = self.observed[key].more.get("servers", {}) if key in self.observed else {}
-            left = {
-                name: was for name, was in self.leftovers.get(key, {}).items() if servers.get(name, {}).get("address") == address
-            }
-            if any(self.observed[key].before.get(name) != was for name, was in left.items()):
-                return True
+            for name, former in self.leftovers.get(key, {}).items():
+                state = self.observed[key].before.get(name) if key in self.observed else None
+                if state is not None and servers.get(name, {}).get("address") == address and former.before(state) != state:
+                    return True
         return False
 
     def _unknown(self, service: Service) -> list[str]:

@@ -40,6 +40,15 @@ def load(path: str, groups: Groups, address: t.Callable[[str], str], only: t.Seq
     return Record(document["cloud"], services, {host: address(host) for host in sorted(members)})
 
 
+def cloud_of(path: str) -> str:
+    """The name of the cloud, from a record that need not be right otherwise: a run must be held even while the record is edited."""
+    document = knowledge.load_yaml(pathlib.Path(path), "record")
+    cloud = document.get("cloud") if isinstance(document, dict) else None
+    if not isinstance(cloud, str):
+        raise BadInputError("The record %s does not name its cloud." % path, "input.schema")
+    return cloud
+
+
 def _service(name: str, body: dict[str, Json], place: pathlib.Path, groups: Groups) -> Service:
     at = "services.%s" % name
     release = dict(body["release"])

@@ -160,11 +160,7 @@ class Store:
         now = self.clock()
         with self._writing() as c:
             token = self._next_token(c, plan.cloud, now)
-            for other in self._runs_of(c, plan.cloud, plan.services):
-                if other.state in model.OPEN_STATES:
-                    raise BadInputError(
-                        "The run %s of %s is %s." % (other.id, ", ".join(other.services), other.state), "run.busy"
-                    )
+            self._alone(c, plan.cloud, plan.services)
             row = {
                 "id": run_id, "cloud": plan.cloud, "verb": plan.verb, "services": json.dumps(plan.services),
                 "plan_hash": plan.hash, "state": "running", "reason": "", "ending": "", "asked": "", "token": token,
@@ -182,13 +178,29 @@ class Store:
             if old.token != run.token:
                 raise BadInputError("Somebody else has just taken the run %s over." % run.id, "run.busy", "Look at its status.")
             token = self._next_token(c, old.cloud, now)
-            values = {"token": token, "holder": json.dumps(holder), "lease_until": now + GRACE_S, "asked": ""}
+            self._alone(c, old.cloud, (), but=old.id)
+            # A pause is over when somebody goes on; a wish to cancel a run whose process is dead is kept for its next gate.
+            asked = "cancel" if old.asked == "cancel" and old.state == "running" else ""
+            values = {"token": token, "holder": json.dumps(holder), "lease_until": now + GRACE_S, "asked": asked}
             if state:
                 values["state"] = state
-            if state == "running":
-                values["reason"] = ""  # the pause is over; the next reason is another one
+            if old.state == "paused":
+                values["reason"] = ""
             c.execute(_runs.update().where(_runs.c.id == run.id).values(**values))
             return self._locked_run(c, run.id)
+
+    def _alone(self, c: sa.Connection, cloud: str, services: t.Sequence[str], but: str = "") -> None:
+        """One working run a cloud: runs of different services meet on the balancers, and hosts obey the newest token only."""
+        for other in self._runs_of(c, cloud, ()):
+            working = other.state in ("running", "rolling_back")
+            ours = bool(set(other.services) & set(services))
+            if other.id != but and (working or (ours and other.state in model.OPEN_STATES)):
+                raise BadInputError(
+                    "The run %s (%s of %s) is %s on this cloud." % (other.id, other.verb, ", ".join(other.services), other.state),
+                    "run.busy",
+                    "Let it end, go on with it, or pause it; nothing was changed.",
+                    {"run": other.id},
+                )
 
     def turn(self, run: str, token: int, state: str, reason: str, ending: str = "") -> model.Run:
         """Change the state of a run, as its newest holder. The first reason stays."""
