@@ -15,6 +15,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._deadline import D
 from ansible_collections.osops.lifecycle.plugins.module_utils._driver_args import AnsibleModuleLike, answer
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._fence import fence
+from ansible_collections.osops.lifecycle.plugins.module_utils._signals import end_in_order
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 
 
@@ -50,6 +51,7 @@ Act = t.Callable[[Terms, Report], Verdict]
 
 def play(module: Module, prepare: t.Callable[[t.Mapping[str, t.Any]], Act]) -> t.NoReturn:
     """Check the arguments (``prepare``), take the fence unless in check mode, act, answer. Ends the module."""
+    end_in_order()
     params = module.params
     report = Report()
     terms = Terms(module.check_mode, params["expect"], params["resume"], Deadline(params["deadline"]))

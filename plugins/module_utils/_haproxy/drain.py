@@ -21,6 +21,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules imp
     commands,
     servers_are,
     shortages,
+    word,
 )
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import PASSING, Stable, Traffic
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
@@ -102,19 +103,8 @@ class Drain(Traffic):
         )
 
     def begin(self, talk: Conversation) -> None:
-        try:
-            self.mended.update(self.lost)
-            self._set(talk, [server for server in self.targets if server.forced not in (FORCED_DRAIN, FORCED_MAINT)])
-        except BaseException as exc:
-            self._put_back(exc)
-            raise
-
-    def act(self) -> Verdict:
-        try:
-            return self._wait_for_sessions()
-        except BaseException as exc:
-            self._put_back(exc)
-            raise
+        self.mended.update(self.lost)
+        self._set(talk, [server for server in self.targets if server.forced not in (FORCED_DRAIN, FORCED_MAINT)])
 
     def _set(self, talk: Conversation, servers: t.Sequence[Server]) -> None:
         """Drain, verify by the admin mask, and start counting newcomers."""
@@ -190,7 +180,7 @@ class Drain(Traffic):
             short=bool(self._short(SERVING)),
         )
 
-    def _wait_for_sessions(self) -> Verdict:
+    def act(self) -> Verdict:
         policy = self.request.policy
         reserve = min(5.0, self.left_s / 4) if policy == "shutdown" else min(1.0, self.left_s / 10)
         self._quiet_since = time.monotonic()
@@ -211,7 +201,7 @@ class Drain(Traffic):
             return Verdict(
                 "pass",
                 "drain.done",
-                "%s drained, and no session is left." % servers_are(len(self.targets)),
+                "%s drained, and no session is left.%s" % (servers_are(len(self.targets)), self._note()),
                 evidence=self._evidence(waited.last),
             )
         if waited.last.error is not None:
@@ -250,15 +240,21 @@ class Drain(Traffic):
         return Verdict(
             "pass",
             "drain.shut_down",
-            "%s drained; the sessions that had not ended by themselves were ended." % servers_are(len(self.targets)),
+            "%s drained; the sessions that had not ended by themselves were ended.%s"
+            % (servers_are(len(self.targets)), self._note()),
             evidence=dict(self._evidence(waited.last), ended=ended),
         )
+
+    def _note(self) -> str:
+        """Name those that somebody else had taken out before: `before` says so, and a ready that is given it leaves them out."""
+        found = ["%s (%s)" % (key, word(was["admin"])) for key, was in sorted(self.before.items()) if was["admin"]]
+        return " Out of traffic before this call: %s." % ", ".join(found) if found else ""
 
     def _evidence(self, seen: Progress) -> dict[str, t.Any]:
         return {"returned": seen.returned} if seen.returned else {}
 
-    def _put_back(self, cause: BaseException) -> None:
-        """Undo what this call drained, and nothing else: a server that somebody has since put into maintenance stays there."""
+    def undo(self, cause: BaseException) -> None:
+        """Put back what this call drained, and nothing else: a server that somebody has since put into maintenance stays there."""
         if not self._ours:
             return
         try:

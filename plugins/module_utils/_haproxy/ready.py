@@ -25,6 +25,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules imp
     commands,
     health,
     servers_are,
+    word,
 )
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import PASSING, Stable, Traffic
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
@@ -59,7 +60,6 @@ class Ready(Traffic):
             self._step, lambda waiting: not waiting and self._error is None, self.left_s, self._hopeless, poll_s=self.poll_s
         )
         if not waited.reached:
-            self._back_to_maint()
             if self._error is not None:
                 raise self._error
             raise LifecycleError(
@@ -69,6 +69,8 @@ class Ready(Traffic):
                 {"waiting": waited.last},
             )
         notes = [self._why(server) for server in self.targets if server.out and self.wanted(server)["admin"] == 0]
+        kept = {server.key: self.wanted(server)["admin"] for server in self.targets}
+        notes += ["%s stays %s, as restore says." % (key, word(admin)) for key, admin in kept.items() if admin]
         unchecked = [server.key for server in self.targets if health(server, self.current.by_key) == UNCHECKED]
         return Verdict(
             "pass",
@@ -95,7 +97,6 @@ class Ready(Traffic):
                     self.settle_down(talk)
         except LifecycleError as exc:
             if exc.code not in PASSING:
-                self._back_to_maint()
                 raise
             self._error = exc
             return {}
@@ -154,7 +155,7 @@ class Ready(Traffic):
         ]
         return self._why(stuck[0]) if stuck else ""
 
-    def _back_to_maint(self) -> None:
+    def undo(self, cause: BaseException) -> None:
         """What came out of maintenance and did not become healthy goes back there."""
         undo = {key: found for key, found in self._from_maint.items() if key not in self._admitted}
         if not undo:

@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
-from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model import OP_RUNNING, Server
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model import FORCED_DRAIN, FORCED_MAINT, OP_RUNNING, Server
 
 CHECK_IN_PROGRESS = 0x01
 CHECK_CONFIGURED = 0x02
@@ -101,6 +101,11 @@ def select(
 def servers_are(count: int) -> str:
     """Begin a sentence: `1 server is`, `3 servers are`."""
     return "%d %s" % (count, "server is" if count == 1 else "servers are")
+
+
+def word(admin: int) -> str:
+    """Say what a settable mask means."""
+    return {0: "ready", FORCED_MAINT: "in maintenance", FORCED_DRAIN: "drained"}[admin]
 
 
 def _some(words: t.Sequence[str], most: int = 8) -> str:

@@ -27,6 +27,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model imp
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules import Endpoint, parse_endpoint
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.state_file import check_state_file, write_state_file
 from ansible_collections.osops.lifecycle.plugins.module_utils._settle import settle
+from ansible_collections.osops.lifecycle.plugins.module_utils._signals import held_back
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 
 # A failure of the conversation that a reload or a busy HAProxy may cause: waited through, until the deadline.
@@ -160,6 +161,10 @@ class Traffic(abc.ABC):
     def act(self) -> Verdict:
         """Do it and prove it. Raises LifecycleError."""
 
+    @abc.abstractmethod
+    def undo(self, cause: BaseException) -> None:
+        """Take back what an act that failed must not leave; nothing when it has done nothing. Raises LifecycleError."""
+
     def run(self) -> Outcome:
         try:
             verdict = self._run()
@@ -168,6 +173,14 @@ class Traffic(abc.ABC):
         return Outcome(self.before, self.after, self.before != self.after or bool(self.mended), verdict, self._more())
 
     def _run(self) -> Verdict:
+        try:
+            return self._decide_and_act()
+        except BaseException as exc:  # also the SystemExit that a signal becomes
+            with held_back():
+                self.undo(exc)
+            raise
+
+    def _decide_and_act(self) -> Verdict:
         with self.balancer.open() as talk:
             self.look(talk)
             self.before = self.after = stable(self.targets)

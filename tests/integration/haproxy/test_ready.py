@@ -79,7 +79,9 @@ def test_maintenance_of_an_operator_is_left_and_put_back(lab: Lab) -> None:
     assert drained.verdict.passed
     assert not drained.changed
     assert drained.before == {"be/s1": {"admin": 1, "weight": 1}}
+    assert drained.verdict.reason.endswith(" Out of traffic before this call: be/s1 (in maintenance).")
     ready = act(lab, "ready", restore=drained.before)
+    assert ready.verdict.reason.endswith(" be/s1 stays in maintenance, as restore says.")
     assert ready.verdict.passed
     assert not ready.changed
     assert lab.mask("be/s1") == 1
