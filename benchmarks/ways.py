@@ -40,12 +40,21 @@ def releases(rig: Rig) -> dict[str, str]:
 
 def unavoidable(rig: Rig, release: str, rise: int = 2, inter_s: float = 1.0) -> dict[str, float]:
     """Seconds that one instance costs whatever tool is used: stop, start, first healthy answer, and rise x inter of the check."""
-    script = """
+    script = """set -e
     now() { date +%%s.%%N; }
     a=$(now); systemctl stop keystone-api
     ln -sfn %s%s /opt/osops/keystone/keystone-api.new && mv -T /opt/osops/keystone/keystone-api.new /opt/osops/keystone/keystone-api
     b=$(now); systemctl start keystone-api; c=$(now)
-    until [ "$(curl -s -o /dev/null -w %%{http_code} http://%s:5000/v3)" = 200 ]; do sleep 0.05; done
+    python3 - http://%s:5000/v3 <<'END'
+import sys, time, urllib.request
+limit = time.monotonic() + 120
+while time.monotonic() < limit:
+    try:
+        sys.exit(urllib.request.urlopen(sys.argv[1], timeout=5).status != 200)
+    except OSError:
+        time.sleep(0.05)
+sys.exit("no healthy answer in 120 s")
+END
     d=$(now); echo $a $b $c $d
     """ % (RELEASES, release, rig.hosts("keystone")["ctl1"])
     a, b, c, d = map(float, rig.on("ctl1", script).split())

@@ -44,6 +44,8 @@ PACKAGES: dict[str, dict[str, str]] = {
         "iptables": "iptables",
         "ssh": "openssh-client",
         "ssh-keygen": "openssh-client",
+        "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
+        "openssl": "openssl",
     },
 }
 
@@ -107,7 +109,8 @@ def locked(name: str) -> t.Iterator[None]:
 def packages(group: str) -> None:
     """Install the Debian packages of ``group`` that are missing, and say so; sudo when not root.
 
-    Services of new packages are not started: RUNLEVEL=1 tells the maintainer scripts that the machine is not up.
+    RUNLEVEL=1 keeps services of new packages from being started where systemd is not what runs them; a machine with systemd starts
+    Debian's haproxy and ssh with their stock configuration.
     """
     missing = sorted({package for proof, package in PACKAGES[group].items() if not _present(proof)})
     if not missing:
@@ -129,6 +132,8 @@ def _present(proof: str) -> bool:
             python is not None
             and subprocess.run([python, "-c", "import " + proof[7:]], capture_output=True, check=False).returncode == 0
         )
+    if proof.startswith("/"):
+        return os.path.exists(proof)
     return shutil.which(proof, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
 
 

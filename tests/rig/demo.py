@@ -104,7 +104,10 @@ class Demo:
         process = self.rig.start("osops.lifecycle.upgrade", self.rig.out / "playbooks.log")
         try:
             changing = ("out", "keystone-api@ctl2/change", "intent")
-            until(lambda: changing in [entry[:3] for entry in self.rig.journal()], 600, "the change of the second instance")
+            journal = self.rig.journal
+            until(lambda: process.poll() is not None or changing in [e[:3] for e in journal()], 600, "the second change")
+            if process.poll() is not None:
+                return "ended before it could be killed (exit %d)" % process.returncode
             time.sleep(1.0)
         finally:
             kill(process)
@@ -148,7 +151,7 @@ def _url(rig: Rig) -> str:
 def perform(rig: Rig, rate: float, console: Console) -> dict[str, t.Any]:
     """The whole demo; returns its report."""
     rig.out.mkdir(parents=True, exist_ok=True)
-    for name in ("store.db", "store.db-wal", "store.db-shm", "playbooks.log"):
+    for name in ("report.json", "store.db", "store.db-wal", "store.db-shm", "playbooks.log"):
         (rig.out / name).unlink(missing_ok=True)
     shutil.rmtree(rig.out / "load", ignore_errors=True)
     old_token = token(rig)

@@ -141,7 +141,8 @@ class Rig:
             "(SELECT id FROM osops_run ORDER BY token DESC LIMIT 1) ORDER BY seq"
         )
         with contextlib.closing(sqlite3.connect(self.store, timeout=30)) as c:
-            return list(c.execute(query))
+            known = c.execute("SELECT 1 FROM sqlite_master WHERE name = 'osops_journal'").fetchone()
+            return list(c.execute(query)) if known else []
 
     def settled(self, limit_s: float = 120.0) -> None:
         """Wait until every server of every balancer is up; raises UnusableError with what is not."""
@@ -160,9 +161,11 @@ class Rig:
 
     def last_run(self) -> tuple[str, str]:
         """State and reason of the newest run."""
+        if not self.journal():
+            return ("none", "no run was opened")
         with contextlib.closing(sqlite3.connect(self.store, timeout=30)) as c:
-            found = c.execute("SELECT state, reason FROM osops_run ORDER BY token DESC LIMIT 1").fetchone()
-        return t.cast("tuple[str, str]", found or ("none", "no run was opened"))
+            query = "SELECT state, reason FROM osops_run ORDER BY token DESC LIMIT 1"
+            return t.cast("tuple[str, str]", c.execute(query).fetchone())
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
