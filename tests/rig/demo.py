@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.rig.theatre import ROOT, Load, Rig, UnusableError, kill, until
+from tests.rig.theatre import ROOT, Load, Rig, UnusableError, answered, kill, until
 
 OLD, NEW = "27.0.1", "29.0.2"
 
@@ -174,6 +174,7 @@ def perform(rig: Rig, rate: float, console: Console) -> dict[str, t.Any]:
         time.sleep(2)
     figures = load.report()
     rows = {row["name"]: row for row in figures["steps"]}
+    versions = answered(load, OLD)
     steps = [
         {
             "name": step.name,
@@ -186,6 +187,7 @@ def perform(rig: Rig, rate: float, console: Console) -> dict[str, t.Any]:
             "from": step.before,
             "to": step.after,
             "result": step.result,
+            "answered_by": versions[step.name],
         }
         for step in demo.steps
     ]
@@ -206,10 +208,22 @@ def perform(rig: Rig, rate: float, console: Console) -> dict[str, t.Any]:
 
 def show(report: dict[str, t.Any], console: Console) -> None:
     table = Table(title="Keystone under %.0f requests/s through two HAProxies" % report["rate_asked"])
-    for name in ("step", "requests", "failed", "rate", "longest gap s", "p99 ms", "seconds", "from", "to", "result"):
+    for name in (
+        "step",
+        "requests",
+        "failed",
+        "rate",
+        "longest gap s",
+        "p99 ms",
+        "seconds",
+        "from",
+        "to",
+        "result",
+        "answered by",
+    ):
         table.add_column(name, justify="left" if name in ("step", "from", "to", "result") else "right", overflow="fold")
     for step in report["steps"]:
-        table.add_row(*("%g" % value if isinstance(value, float) else str(value) for value in step.values()))
+        table.add_row(*(_cell(value) for value in step.values()))
     console.print(table)
     console.print("step c went back because: %s" % report["bad_release"])
     console.print(
@@ -218,10 +232,16 @@ def show(report: dict[str, t.Any], console: Console) -> None:
     console.print("all requests: %d, failed: %d %s" % (report["requests"], report["failed"], report["causes"] or ""))
 
 
+def _cell(value: t.Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join("%s: %s" % pair for pair in sorted(value.items()))
+    return "%.1f" % value if isinstance(value, float) else str(value)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rig", type=Path, required=True, help="folder of a running rig with Keystone %s" % OLD)
-    parser.add_argument("--rate", type=float, default=40.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=60.0, help="requests a second")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "demo")
     parser.add_argument("--collections", type=Path, default=ROOT / "build" / "collections")
     args = parser.parse_args()

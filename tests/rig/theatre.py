@@ -159,6 +159,20 @@ class Rig:
         except UnusableError as exc:
             raise UnusableError("%s: %s" % (exc, " ".join(seen))) from exc
 
+    def releases_over_time(self, first: str) -> dict[str, list[tuple[float, str]]]:
+        """Host -> (since when, version): what the journal proved that each instance ran, beginning with ``first``."""
+        found = {host: [(0.0, first)] for host in self.hosts("keystone")}
+        query = (
+            "SELECT step, at, after FROM osops_journal WHERE kind = 'done' "
+            "AND (step LIKE '%/change' OR step LIKE '%/revert') ORDER BY seq"
+        )
+        with contextlib.closing(sqlite3.connect(self.store, timeout=30)) as c:
+            for step, at, after in c.execute(query):
+                host = step.partition("@")[2].partition("/")[0]
+                if host in found:
+                    found[host].append((at, json.loads(after)["version"]))
+        return found
+
     def last_run(self) -> tuple[str, str]:
         """State and reason of the newest run."""
         if not self.journal():
@@ -223,6 +237,23 @@ class Load:
         if done.returncode not in (0, 4):
             raise UnusableError("the counts are void: %s" % (done.stdout + done.stderr).strip())
         return t.cast("dict[str, t.Any]", json.loads((self.folder / "report.json").read_text(encoding="utf-8")))
+
+
+def answered(load: Load, first: str) -> dict[str, dict[str, int]]:
+    """Step of the load -> version -> requests that it answered: the balancers' logs name the server, the journal its version."""
+    servers = json.loads((load.folder / "answers.json").read_text(encoding="utf-8"))
+    known = load.rig.releases_over_time(first)
+    folder = Folder(load.folder)
+    marks = folder.marks()
+    counts: dict[str, dict[str, int]] = {mark.name: {} for mark in marks}
+    for probe in folder.probes():
+        step = next((mark.name for mark in reversed(marks) if mark.at <= probe.due), None)
+        host = servers.get(probe.id)
+        if step is None or host not in known:
+            continue
+        version = next(version for since, version in reversed(known[host]) if since <= probe.done)
+        counts[step][version] = counts[step].get(version, 0) + 1
+    return counts
 
 
 def until(true: t.Callable[[], bool], limit_s: float, what: str) -> None:

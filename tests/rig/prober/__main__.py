@@ -125,6 +125,8 @@ def _conclude(folder: Folder, logged: logs.Reconciled | None) -> int:
     """Write the report, print its head; 0 when nothing failed, 4 when requests did, 3 when the counts are void."""
     made = report(folder.run(), folder.probes(), folder.marks(), logged)
     folder.write("report.json", made)
+    if logged is not None:
+        folder.write("answers.json", {name: row.server for name, row in logged.rows.items()})
     head: dict[str, t.Any] = {key: made["total"][key] for key in ("sent", "failed", "causes", "rate", "longest_gap_s", "p99_ms")}
     print(json.dumps({"result": made["result"], "void": made["void"], **head}), flush=True)
     return 3 if made["void"] else 4 if made["total"]["failed"] else 0
