@@ -18,12 +18,13 @@ description:
     this call drained is put back.
   - All servers of one call are drained over one connection, in every backend that holds their address.
   - Sessions on workers that a reload of HAProxy has left behind are counted too. A drain that a reload has undone meanwhile is set again.
-  - A server that has not passed its health check never gets traffic from O(state=ready). It stays drained, and the module fails.
+  - A server that has not passed its health check, or does not take a TCP connection from the balancer's host, never gets
+    traffic from O(state=ready). It stays drained, and the module fails.
 options:
   state:
     description:
       - V(drain) takes the servers out of traffic and waits until their sessions have ended.
-      - V(ready) waits until the servers are healthy and puts them back to what O(restore) says.
+      - V(ready) waits until the servers are healthy and take connections, and puts them back to what O(restore) says.
     type: str
     choices: [drain, ready]
     required: true

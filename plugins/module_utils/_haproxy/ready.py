@@ -19,6 +19,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model imp
     INHERITED_MAINT,
     Server,
 )
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.reach import Endpoint, has_address, refusals
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules import (
     HEALTHY,
     UNCHECKED,
@@ -37,7 +38,8 @@ class Ready(Traffic):
 
     A drained server is health-checked all the time, so its health is known before it gets traffic. One in maintenance is not
     checked; it is drained first. Going from maintenance straight to ready would send traffic to a dead server until its check
-    had failed several times.
+    had failed several times. And before a drain is taken away, the server itself must accept a connection: after a restart
+    HAProxy may still say what it saw before.
     """
 
     def __init__(self, *args: t.Any) -> None:
@@ -45,6 +47,8 @@ class Ready(Traffic):
         self._from_maint: Stable = {}
         self._admitted: set[str] = set()
         self._error: LifecycleError | None = None
+        self._refusals: dict[Endpoint, str] = {}
+        self._untried: set[str] = set()
 
     def wanted(self, server: Server) -> dict[str, int]:
         return {"admin": 0, "weight": server.state.initial_weight, **self.request.restore.get(server.key, {})}
@@ -71,6 +75,7 @@ class Ready(Traffic):
         notes = [self._why(server) for server in self.targets if server.out and self.wanted(server)["admin"] == 0]
         kept = {server.key: self.wanted(server)["admin"] for server in self.targets}
         notes += ["%s stays %s, as restore says." % (key, word(admin)) for key, admin in kept.items() if admin]
+        notes += ["%s was not tried from here: it has no address of its own." % key for key in sorted(self._untried)]
         unchecked = [server.key for server in self.targets if health(server, self.current.by_key) == UNCHECKED]
         return Verdict(
             "pass",
@@ -84,6 +89,7 @@ class Ready(Traffic):
         try:
             with self.balancer.open() as talk:
                 self.look(talk)
+                self._try_out()
                 waiting = {}
                 steps = []
                 for server in self.targets:
@@ -104,6 +110,13 @@ class Ready(Traffic):
         self.after = {server.key: server.stable for server in self.targets}
         return waiting
 
+    def _try_out(self) -> None:
+        """Connect to the servers whose drain is about to be taken away."""
+        by_key = self.current.by_key
+        due = [s for s in self.targets if s.drained and not self.wanted(s)["admin"] and health(s, by_key) in HEALTHY]
+        self._untried.update(server.key for server in due if not has_address(server))
+        self._refusals = refusals([server.endpoint for server in due if has_address(server)])
+
     def _next(self, server: Server) -> tuple[dict[str, int], str]:
         """Decide for one server: what to set now, and why it is not done yet (empty when a fresh look found it done)."""
         key, want = server.key, self.wanted(server)
@@ -118,6 +131,9 @@ class Ready(Traffic):
         if want["admin"] or healthy or inherited_as_found:
             if server.forced == FORCED_MAINT and not want["admin"]:
                 return self._checked(server)
+            if server.drained and not want["admin"] and server.endpoint in self._refusals:
+                why = self._refusals[server.endpoint]
+                return {}, "%s is %s for HAProxy, but takes no connection (%s)" % (key, server.stat.status, why)
             if key in self._admitted and commands(server, want):
                 self.mended.add(key)
             self._admitted.add(key)

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 import typing as t
 
 from tests.integration.haproxy.conftest import act
-from tests.integration.haproxy.lab import Lab, Web, until
+from tests.integration.haproxy.lab import Lab, Web, free_port, until
 
 MakeLab = t.Callable[..., Lab]
 
@@ -32,6 +34,60 @@ def test_dead_server_stays_drained(lab: Lab) -> None:
     assert lab.mask("be/s1") == 8
     assert not ready.changed
     assert {lab.client().get() for _ in range(4)} == {"s2"}
+
+
+def test_dead_server_that_haproxy_still_calls_up_stays_drained(make_lab: MakeLab) -> None:
+    """A service that was stopped a moment ago: the last health check is older than that."""
+    lab = make_lab()
+    lab.config(default="check inter 6s rise 1 fall 3")
+    lab.start()  # HAProxy spreads its checks: that of s2 has just been, that of s1 was and will be 3 s away
+    before = act(lab, "drain").before
+    port = lab.web["s1"].port
+    lab.web["s1"].die()
+    assert _health(lab) == "up"
+    ready = act(lab, "ready", restore=before, deadline=1)
+    assert ready.verdict.code == "ready.unhealthy"
+    assert "be/s1 is DRAIN for HAProxy, but takes no connection (Connection refused)" in ready.verdict.reason
+    assert (lab.mask("be/s1"), ready.changed) == (8, False)
+    assert {lab.client().get() for _ in range(4)} == {"s2"}
+    threading.Timer(1.0, lambda: lab.web.update(s1=Web("s1", port))).start()
+    assert act(lab, "ready", restore=before, deadline=20).verdict.passed
+    assert {lab.client().get() for _ in range(4)} == {"s1", "s2"}
+
+
+def _health(lab: Lab) -> str:
+    from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.balancer import Balancer
+    from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.inspect import inspect
+
+    return str(inspect(Balancer(lab.admin))["servers"][0]["health"])
+
+
+def test_dead_server_without_health_check_stays_drained(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    lab.config(default="weight 1")
+    lab.start()
+    before = act(lab, "drain").before
+    lab.web["s1"].die()
+    assert act(lab, "ready", restore=before, deadline=1).verdict.code == "ready.unhealthy"
+    assert lab.mask("be/s1") == 8
+
+
+def test_who_takes_connections() -> None:
+    """One listens, one refuses, one has a full queue and answers nothing: all are tried at once."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.reach import refusals
+
+    with contextlib.ExitStack() as held:
+        good = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()
+        deaf = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0)).getsockname()
+        for _ in range(3):
+            other = held.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(deaf)
+        refused = ("127.0.0.1", free_port())
+        started = time.monotonic()
+        found = refusals([good, refused, deaf], 0.3)
+    assert found == {refused: "Connection refused", deaf: "no answer in 0.3 s"}
+    assert time.monotonic() - started < 1
 
 
 def test_server_that_comes_up_in_time_gets_traffic_only_when_fully_up(lab: Lab) -> None:
