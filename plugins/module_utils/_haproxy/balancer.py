@@ -65,6 +65,10 @@ class Balancer:
                 LEVEL_HINT % self.socket_path,
             )
 
+    def has_tables(self, talk: Conversation) -> bool:
+        """True when there is any stick table. Which backends stick by which table cannot be asked: it may be another's."""
+        return "# table:" in talk.ask("show table")
+
     def select(self, worker: Worker, endpoints: t.Sequence[Endpoint], backends: t.Collection[str]) -> list[Server]:
         return select(worker.servers, endpoints, backends, self._resolve)
 

@@ -29,7 +29,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 # How long to wait for a backend whose health HAProxy has not decided yet (a reload starts all checks anew).
 DECIDE_S = 10.0
-# A server that known clients come back to (cookie) is drained when none came for this long.
+# A server that known clients may come back to (cookie, stick table) is drained when none came for this long.
 QUIET_S = 1.0
 # While waiting, a single failed check of another server is no reason to give up; a server that is down is.
 SERVING = (*HEALTHY, UNDECIDED)
@@ -61,6 +61,7 @@ class Drain(Traffic):
         self._returned: dict[str, int] = {}
         self._quiet_since = time.monotonic()
         self._pid = 0
+        self._tables = False
 
     def wanted(self, server: Server) -> dict[str, int]:
         """A server that an operator has put into maintenance is out of traffic, and stays as it is."""
@@ -104,6 +105,7 @@ class Drain(Traffic):
 
     def begin(self, talk: Conversation) -> None:
         self.mended.update(self.lost)
+        self._tables = self.balancer.has_tables(talk)
         self._set(talk, [server for server in self.targets if server.forced not in (FORCED_DRAIN, FORCED_MAINT)])
 
     def _set(self, talk: Conversation, servers: t.Sequence[Server]) -> None:
@@ -158,6 +160,7 @@ class Drain(Traffic):
                 if self.current.pid != self._pid:  # counters of another process
                     self._totals = {server.key: server.stat.sessions_total for server in self.targets}
                     self._pid = self.current.pid
+                    self._tables = self.balancer.has_tables(talk)
                 self._mend(talk)
                 self.old = self.balancer.old(talk, self.current, self.scope)
         except LifecycleError as exc:
@@ -171,7 +174,7 @@ class Drain(Traffic):
                 self._returned[server.key] = self._returned.get(server.key, 0) + new
                 self._totals[server.key] = server.stat.sessions_total
                 self._quiet_since = time.monotonic()
-        comes_back = self._returned or any(server.stat.cookie for server in self.targets)
+        comes_back = self._returned or self._tables or any(server.stat.cookie for server in self.targets)
         return Progress(
             left={s.key: s.stat.sessions + s.stat.queued for s in self.targets if s.stat.sessions + s.stat.queued},
             old={old.pid: sum(old.sessions.values()) for old in self.old if any(old.sessions.values())},

@@ -218,6 +218,54 @@ def test_cookie_without_clients_is_drained_after_a_quiet_second(make_lab: MakeLa
     assert time.monotonic() - started >= 1.0
 
 
+STICKY = """backend sticky
+  stick on src table tables
+  server s1 127.0.0.1:%d
+  server s2 127.0.0.1:%d
+backend tables
+  stick-table type ip size 1k expire 30m
+frontend stick
+  bind 127.0.0.1:%d
+  default_backend sticky
+"""
+
+
+def test_client_in_a_stick_table_still_comes_and_wait_does_not_call_that_drained(make_lab: MakeLab) -> None:
+    from tests.integration.haproxy.lab import Client, free_port
+
+    lab, port = make_lab(), free_port()
+    lab.config(STICKY % (lab.web["s1"].port, lab.web["s2"].port, port))
+    lab.start()
+
+    def visit() -> str:
+        client = Client(port)
+        answer = client.get()
+        client.close()
+        return answer
+
+    stop, answers = threading.Event(), [visit()]
+    home = answers[0]
+
+    def run() -> None:
+        while not stop.wait(0.3):
+            answers.append(visit())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        drained = act(lab, "drain", [home], deadline=3)
+    finally:
+        stop.set()
+        thread.join()
+    assert set(answers) == {home}
+    assert drained.verdict.code == "drain.sessions_left"
+    assert "stick table" in drained.verdict.reason
+    assert lab.mask("sticky/" + home) == 0
+    started = time.monotonic()
+    assert act(lab, "drain", [home]).verdict.code == "drain.done"  # nobody comes any more
+    assert time.monotonic() - started >= 1.0
+
+
 def test_drained_in_every_backend_that_holds_the_address(make_lab: MakeLab) -> None:
     lab = make_lab(("s1", "s2"))
     lab.config(
