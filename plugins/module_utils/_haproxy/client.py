@@ -121,6 +121,12 @@ class Conversation:
         answer = self._exchange(command).strip()
         if answer == "Permission denied":
             raise BadInputError("The socket %s may not change anything." % self.path, "haproxy.level", LEVEL_HINT % self.path)
+        if answer == "Proxy is disabled.":
+            raise LifecycleError(
+                "HAProxy refused `%s`: %s" % (command, answer),
+                "haproxy.replaced",
+                "A reload has just replaced the worker that answered, or the backend is `disabled` in HAProxy's configuration. Run this again.",
+            )
         if answer:
             raise LifecycleError(
                 "HAProxy refused `%s`: %s" % (command, answer.splitlines()[0]),

@@ -72,10 +72,13 @@ class MasterSocket:
                 "haproxy.other_instance",
                 "Give the options socket and master_socket of the same HAProxy.",
             )
+        workers = [process for process in seen.last if process.kind == "worker"]
+        # When all are old, the master is waiting after a reload that failed, and the worker that answers is in charge.
+        if any(not process.old for process in workers) and any(process.old for process in workers if process.pid == worker.pid):
+            raise _replaced(worker)
         found = []
-        for process in seen.last:
-            # A conversation that began before a reload is served by a worker that the master already calls old.
-            if process.kind == "worker" and process.old and process.pid != worker.pid:
+        for process in workers:
+            if process.old and process.pid != worker.pid:
                 servers = self._servers(process.pid)
                 counts = {
                     endpoint: sum(s.stat.sessions + s.stat.queued for s in servers if s.endpoint == endpoint and scope.holds(s))
@@ -131,7 +134,10 @@ class ProcessTable:
 
     def look(self, worker: Worker, peer_pid: int, scope: Scope) -> list[Old]:
         known = processes.processes()
-        old = processes.old_workers(known, processes.current_worker(known, worker.pid, peer_pid))
+        current = processes.current_worker(known, worker.pid, peer_pid)
+        old = processes.old_workers(known, current)
+        if any(processes.started(process.pid) > processes.started(current.pid) for process in old):
+            raise _replaced(worker)
         return [Old(process.pid, processes.connections(process.pid, scope.endpoints)) for process in old]
 
     def sessions(self, pid: int, scope: Scope) -> list[Session]:
@@ -139,6 +145,15 @@ class ProcessTable:
 
     def end(self, pid: int, scope: Scope) -> bool:
         return False
+
+
+def _replaced(worker: Worker) -> LifecycleError:
+    """What an old worker says of its servers is true of nothing: new traffic does not come to it."""
+    return LifecycleError(
+        "The worker %d, which answered, was replaced by a reload meanwhile; what the new one does is not known yet." % worker.pid,
+        "haproxy.replaced",
+        "Look again.",
+    )
 
 
 def find_old_workers(master_socket: str | None, worker: Worker, peer_pid: int, timeout_s: float) -> OldWorkers:

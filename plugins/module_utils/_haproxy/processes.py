@@ -103,6 +103,15 @@ def old_workers(known: t.Sequence[Proc], current: Proc) -> list[Proc]:
     return [process for process in known if process.family == current.family and process.pid not in (current.pid, current.parent)]
 
 
+def started(pid: int, proc: str = "/proc") -> int:
+    """When a process was started, in ticks since the boot; 0 when it has ended. A master that reloads stays the same process."""
+    try:
+        with open(os.path.join(proc, str(pid), "stat"), encoding="utf-8", errors="replace") as handle:
+            return int(handle.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def _endpoint(text: str) -> Endpoint:
     """Read an address of /proc/net/tcp{,6}: words of the host's byte order, in hexadecimal, and a port."""
     address, port = text.split(":")

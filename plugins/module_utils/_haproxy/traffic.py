@@ -31,7 +31,9 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._signals import he
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 
 # A failure of the conversation that a reload or a busy HAProxy may cause: waited through, until the deadline.
-PASSING = frozenset({"haproxy.refused", "haproxy.socket_missing", "haproxy.hung_up", "haproxy.timeout", "haproxy.master"})
+PASSING = frozenset(
+    {"haproxy.refused", "haproxy.socket_missing", "haproxy.hung_up", "haproxy.timeout", "haproxy.master", "haproxy.replaced"}
+)
 MAX_WEIGHT = 256
 
 Stable = dict[str, dict[str, int]]

@@ -10,10 +10,19 @@ import threading
 import typing as t
 from pathlib import Path
 
-from tests.integration.haproxy.conftest import act
+import pytest
+
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.balancer import Balancer
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.client import Conversation
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.drain import Drain
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model import Scope
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import Request
+from tests.integration.haproxy.conftest import DEFAULTS, act
 from tests.integration.haproxy.lab import Lab, until
 
 MakeLab = t.Callable[..., Lab]
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="reading the connections of HAProxy's processes needs root")
 
 
 def test_drain_lost_by_a_reload_between_two_calls_is_mended(lab: Lab) -> None:
@@ -66,6 +75,62 @@ def test_server_added_by_a_reload_at_the_same_address_is_drained_too(lab: Lab) -
     assert drained.verdict.passed, drained.verdict
     assert lab.mask("more/new") == lab.mask("be/s1") == 8
     assert sorted(drained.after) == ["be/s1", "more/new"]
+
+
+@pytest.mark.parametrize("master", [True, pytest.param(False, marks=needs_root)])
+def test_a_conversation_with_a_worker_that_a_reload_has_replaced_does_not_count(make_lab: MakeLab, master: bool) -> None:
+    """The old worker says `drained`, and no session is left; the new one gives the server traffic."""
+    lab = make_lab(master=master)
+    lab.config()
+    lab.start()
+    opened = []
+
+    class Unlucky(Balancer):
+        """HAProxy is reloaded between its second conversation, the first look after the drain, and the first word in it."""
+
+        def open(self) -> Conversation:
+            opened.append(super().open())
+            if len(opened) == 2:
+                lab.reload()
+            return opened[-1]
+
+    request = Request.from_params({**DEFAULTS, "servers": [lab.web["s1"].address], "deadline": 10})
+    drained = Drain(Unlucky(lab.admin), request).run()
+    assert drained.verdict.passed, drained.verdict
+    assert drained.more["mended"] == ["be/s1"]
+    assert lab.mask("be/s1") == 8
+    until(lab.all_checked)
+    assert {lab.client().get() for _ in range(4)} == {"s2"}
+
+
+@pytest.mark.parametrize("master", [True, pytest.param(False, marks=needs_root)])
+def test_what_a_replaced_worker_says_is_unknown_and_it_cannot_be_set(make_lab: MakeLab, master: bool) -> None:
+    lab = make_lab(master=master)
+    lab.config()
+    lab.start()
+    balancer = Balancer(lab.admin)
+    with balancer.open() as talk:
+        lab.reload()
+        worker = balancer.look(talk)
+        assert worker.pid != lab.worker()
+        with pytest.raises(LifecycleError) as unknown:
+            balancer.old(talk, worker, Scope(frozenset(server.endpoint for server in worker.servers)))
+        with pytest.raises(LifecycleError) as refused:
+            talk.do("set server be/s1 state drain")
+    assert (unknown.value.code, refused.value.code) == ("haproxy.replaced", "haproxy.replaced")
+
+
+def test_a_reload_that_fails_changes_nothing(lab: Lab) -> None:
+    """The master then waits, without a new worker: the one that answers is still the one in charge."""
+    config = lab.folder / "haproxy.cfg"
+    config.write_text(config.read_text() + "nonsense\n")
+    before = lab.worker()
+    lab.raw("reload", lab.master)
+    until(lambda: "nonsense" in lab.said(), what="HAProxy has read the configuration")
+    until(lambda: lab.raw("show proc", lab.master), what="the master answers again")
+    drained = act(lab, "drain")
+    assert drained.verdict.passed, drained.verdict
+    assert (lab.worker(), lab.mask("be/s1")) == (before, 8)
 
 
 def with_state_file(lab: Lab) -> Lab:
