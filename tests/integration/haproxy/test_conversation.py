@@ -57,12 +57,15 @@ class Tap:
 
 def test_200_servers_are_drained_and_admitted_over_one_connection_each(make_lab: t.Callable[..., Lab]) -> None:
     lab = make_lab()
-    port = lab.web["s1"].port
-    many = "\n".join("  server m%d 127.0.1.%d:%d" % (number, number % 250, port + number // 250) for number in range(SERVERS))
-    lab.config("backend many\n%s\n  server spare 127.0.0.1:%d\n" % (many, port), default="weight 1")
+    # One that listens on all of 127.0.1.0/24 is 200 servers: ready connects to each of them.
+    everywhere = socket.create_server(("0.0.0.0", 0), backlog=2 * SERVERS)  # noqa: S104
+    port = everywhere.getsockname()[1]
+    many = "\n".join("  server m%d 127.0.1.%d:%d" % (number, number, port) for number in range(SERVERS))
+    spare = lab.web["s2"].port
+    lab.config("backend many\n%s\n  server spare 127.0.0.1:%d\n" % (many, spare), default="weight 1")
     lab.start()
     tap = Tap(str(lab.folder / "tap.sock"), lab.admin)
-    names = ["127.0.1.%d:%d" % (number % 250, port + number // 250) for number in range(SERVERS)]
+    names = ["127.0.1.%d:%d" % (number, port) for number in range(SERVERS)]
     # The peer of the tapped socket is this test, so HAProxy's processes are found by the number that they give themselves.
     started = time.monotonic()
     drained = act(lab, "drain", names, socket=tap.path, deadline=30)
@@ -82,3 +85,4 @@ def test_200_servers_are_drained_and_admitted_over_one_connection_each(make_lab:
     assert ready.after == drained.before
     assert len([c for c in tap.conversations if any(command.startswith("set ") for command in c)]) == 1
     tap.close()
+    everywhere.close()
