@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -21,6 +22,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
+        playbook = os.getppid()
         self._task.check_mode = True
         answers: dict[str, t.Any] = {}
         unreachable = ""
@@ -33,4 +35,4 @@ class ActionModule(ActionBase):
             except LifecycleError as exc:
                 answers[question["key"]] = {"failed": True, "msg": exc.msg}
                 unreachable = exc.msg if exc.code == "unreachable" else ""
-        return {"changed": False, "answers": answers}
+        return _door.told({"changed": False, "answers": answers}, playbook)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -24,6 +25,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
+        playbook = os.getppid()
         _spec, args = self.validate_argument_spec({"do": {"required": True}})
         key = task_vars["osops_key"]
 
@@ -37,9 +39,9 @@ class ActionModule(ActionBase):
                 store, key["run"], key["token"], key["way"], task_vars["inventory_hostname"], args["do"], act
             )
         except LifecycleError as exc:
-            return _door.failure(exc)
+            return _door.told(_door.failure(exc), playbook)
         result = {"changed": outcome.changed, "msg": outcome.message, "outcome": outcome.kind, "verdict": outcome.verdict}
         if outcome.kind in ("skipped", "refused"):
-            return {**result, "skipped": True, "skip_reason": outcome.message}
+            return _door.told({**result, "skipped": True, "skip_reason": outcome.message}, playbook)
         diff = {"diff": outcome.diff} if outcome.diff and self._task.diff else {}
-        return {**result, **diff, "failed": outcome.kind in ("failed", "unknown")}
+        return _door.told({**result, **diff, "failed": outcome.kind in ("failed", "unknown")}, playbook)
