@@ -61,8 +61,16 @@ def test_foreign_keys_are_found_behind_a_healthy_version_page(rig: Rig) -> None:
 
 
 def test_a_baseline_that_is_gone(rig: Rig) -> None:
+    """After a reboot: the token of another instance proves the keys, and the answer names what was left out."""
     rig.shell(HOST, "rm -f %s" % BASELINE)
-    answer = rig.probe("verify")
+    peers = {**rig.recipe["probe"]["vars"], "peers": ["http://%s" % rig.listen(host) for host in ("ctl3", "ctl1")]}
+    answer = rig.probe("verify", vars=peers)
+    assert answer["verdict"]["code"] == "probe.passed", answer
+    assert answer["left_out"] == ["validate_before"]
+    assert "left out: validate_before" in answer["verdict"]["says"], answer
+    assert {row["name"]: row["outcome"] for row in answer["requests"]}["validate_peer"] == "pass"
+    asks = [{key: value for key, value in row.items() if key != "needs"} for row in rig.recipe["probe"]["verify"]]
+    answer = rig.probe("verify", vars=peers, requests=asks)
     assert answer["verdict"]["code"] == "probe.no_baseline", answer
 
 
