@@ -25,3 +25,42 @@ TRAFFIC_ARGS: dict[str, dict[str, t.Any]] = {
     "policy": {"type": "str", "choices": ["wait", "shutdown", "fail"], "default": "wait"},
     "restore": {"type": "dict"},
 }
+
+_NAME: dict[str, t.Any] = {"type": "str", "required": True}
+_LINES: dict[str, t.Any] = {"type": "list", "elements": "str", "default": []}
+
+# Our own file in the balancer's configuration.
+CONFIG_ARGS: dict[str, dict[str, t.Any]] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "service": _NAME,
+    "owner": _NAME,
+    "folder": {"type": "path", "default": "/etc/haproxy/conf.d"},
+    "binary": {"type": "path", "default": "/usr/sbin/haproxy"},
+    "reload": {"type": "str", "default": "haproxy.service"},
+    "frontends": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": _NAME,
+            "bind": {"type": "list", "elements": "str", "required": True},
+            "bind_options": {"type": "str", "default": ""},
+            "options": _LINES,
+        },
+    },
+    "backend": {
+        "type": "dict",
+        "options": {
+            "name": _NAME,
+            "balance": {"type": "str", "default": "roundrobin"},
+            "check": {"type": "dict", "options": {"path": _NAME, "status": {"type": "str", "default": "200"}}},
+            "server_options": {"type": "str", "default": "check inter 2s fall 2 rise 2"},
+            "options": _LINES,
+        },
+    },
+    "servers": {"type": "list", "elements": "dict", "options": {"name": _NAME, "address": _NAME}},
+    "answer": {
+        "type": "dict",
+        "options": {"status": {"type": "int", "default": 503}, "retry_after": {"type": "int", "default": 0}},
+    },
+    "min_up": {"type": "int", "default": 0},
+}

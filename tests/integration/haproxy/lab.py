@@ -184,6 +184,7 @@ class Lab:
         self.log = (folder / "haproxy.log").open("wb")
         self.process: subprocess.Popen[bytes] | None = None
         self._others: list[Client] = []
+        self.arguments: list[str] = []  # more of HAProxy's command line, such as a second -f
 
     def config(self, body: str = "", glob: str = "", default: str = "check inter 100 rise 2 fall 3") -> None:
         """Write the configuration: backend be with all servers, and whatever else the test wants."""
@@ -222,8 +223,10 @@ backend be
 
     def start(self, wait_up: bool = True) -> Lab:
         assert HAPROXY, "haproxy is not installed"
-        command = [*self._inside, HAPROXY, "-W", "-f", str(self.folder / "haproxy.cfg")] + (
-            ["-S", self.master] if self.master else []
+        command = (
+            [*self._inside, HAPROXY, "-W", "-f", str(self.folder / "haproxy.cfg")]
+            + (["-S", self.master] if self.master else [])
+            + self.arguments
         )
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         until(

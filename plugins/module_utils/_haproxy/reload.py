@@ -1,0 +1,256 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Note that this module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""Reload HAProxy, and put back what others have set at run time: a reload forgets every drain and every weight."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import re
+import time
+import typing as t
+
+from ansible_collections.osops.lifecycle.plugins.module_utils import _systemd
+from ansible_collections.osops.lifecycle.plugins.module_utils._command import run
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError, UnknownAnswerError
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.balancer import Balancer
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.client import Conversation, ask_master
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model import Scope, Worker
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.old import MasterSocket
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules import commands
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import PASSING
+from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub, tail
+from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
+
+# HAProxy 2.6 now and then sleeps through a single USR2: ask again when nothing has happened for this long.
+AGAIN_S = 3.0
+
+# How long another reload may be under way when ours begins.
+BUSY_S = 5.0
+
+Kept = dict[str, dict[str, int]]
+Right = t.Callable[[Conversation], bool]
+
+
+class Order(t.Protocol):
+    """How HAProxy is told to reload."""
+
+    def __call__(self, timeout_s: float) -> None:
+        """Tell it; it may still be busy with it on return."""
+
+    def words(self, since: float) -> list[str]:
+        """What it has said since then (wall clock), scrubbed."""
+
+
+class UnitOrder:
+    """``systemctl reload``. Debian's unit checks the configuration first."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = _systemd.check_name(unit)
+
+    def __call__(self, timeout_s: float) -> None:
+        done = run(["systemctl", "--no-ask-password", "reload", "--", self.unit], timeout_s)
+        if done.rc != 0:
+            raise LifecycleError(
+                "systemctl reload %s failed: %s" % (self.unit, " ".join(tail(scrub(done.err), 2))),
+                "haproxy.reload_failed",
+                "See systemctl status %s." % self.unit,
+            )
+
+    def words(self, since: float) -> list[str]:
+        try:
+            return [line for line in _systemd.journal(self.unit, since) if "ALERT" in line]
+        except LifecycleError:  # only to tell more of a failure that is told anyway
+            return []
+
+
+def keep(worker: Worker) -> Kept:
+    """Remember every server's mask and weight, and what the configuration says of them."""
+    return {
+        server.key: {
+            "admin": server.forced,
+            "weight": server.state.weight,
+            "configured": server.configured,
+            "initial": server.state.initial_weight,
+        }
+        for server in worker.servers
+    }
+
+
+def merge(older: Kept, worker: Worker) -> Kept:
+    """What to keep when an act was cut: what is set now, and where nothing is set now, what was set before that act."""
+    now = keep(worker)
+    for key, was in older.items():
+        here = now.get(key)
+        if here and here["admin"] == here["configured"]:
+            here["admin"] = was["admin"]
+        if here and here["weight"] == here["initial"]:
+            here["weight"] = was["weight"]
+    return now
+
+
+def lost(worker: Worker, kept: Kept, ours: t.Collection[str]) -> dict[str, list[str]]:
+    """Return the commands that put back what is not as it was, by server.
+
+    In backends of ours the configuration may have changed on purpose: there only what was set at run time comes back.
+    """
+    found = {}
+    for server in worker.servers:
+        was = kept.get(server.key)
+        if was is None:
+            continue
+        own = server.state.backend in ours
+        wanted = {
+            name: was[name]
+            for name, default in (("admin", "configured"), ("weight", "initial"))
+            if not own or was[name] != was[default]
+        }
+        steps = commands(server, wanted)
+        if steps:
+            found[server.key] = steps
+    return found
+
+
+def proxies(text: str) -> dict[tuple[str, str], str]:
+    """Read ``show stat -1 3 -1``: (FRONTEND or BACKEND, name) to status."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines or not lines[0].startswith("# pxname,"):
+        raise UnknownAnswerError("HAProxy's answer to `show stat` is not understood.", evidence={"answer": text[:400]})
+    rows = csv.DictReader([lines[0][2:], *lines[1:]])
+    return {(row["svname"], row["pxname"]): row["status"] for row in rows}
+
+
+def marks(talk: Conversation, path: str, cwd: str) -> set[str]:
+    """The digests of our file that the worker has read (see ``config_text``)."""
+    found = set()
+    for line in talk.ask("show acl").splitlines():
+        match = re.match(r"(\d+) \(.*\) .*\bfile '(.+)' line \d+", line)
+        if not match or os.path.basename(match.group(2)) != os.path.basename(path):
+            continue
+        folder = os.path.dirname(os.path.join(cwd, match.group(2)))
+        if os.path.realpath(folder) == os.path.realpath(os.path.dirname(path)):
+            found.update(re.findall(r"(?m)^0x[0-9a-f]+ ([0-9a-f]{32})$", talk.ask("show acl #%s" % match.group(1))))
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """One look during a reload."""
+
+    done: bool = False
+    failed: bool = False
+    replaced: bool = False
+    error: LifecycleError | None = None
+    left: tuple[str, ...] = ()
+
+
+class Reload:
+    """Reloads, each measured: ``seconds`` from the order until all that others had set was back and proven."""
+
+    def __init__(self, balancer: Balancer, order: Order, kept: Kept, ours: t.Collection[str]) -> None:
+        """``kept`` is what servers were set to; in the backends ``ours``, defaults may change."""
+        self._balancer, self._order, self._kept, self._ours = balancer, order, kept, ours
+        self.seconds: list[float] = []
+        self.put_back: set[str] = set()
+        self._former: tuple[int, int] | None = None
+
+    def run(self, deadline_s: float, right: Right) -> None:
+        """Reload and put back. ``right`` knows a worker that has read what it shall. Raises LifecycleError when there is none."""
+        begun, wall = time.monotonic(), time.time()
+        former = self._begin(min(deadline_s, BUSY_S))
+        asked = time.monotonic()
+        self._order(deadline_s)
+
+        def look() -> _Seen:
+            nonlocal asked
+            seen = self._look(former, right)
+            if not (seen.done or seen.failed or seen.left or seen.error) and time.monotonic() - asked > AGAIN_S:
+                asked = time.monotonic()
+                self._order(deadline_s)
+            return seen
+
+        left_s = deadline_s - (time.monotonic() - begun)
+        ended = wait(look, lambda seen: seen.done, left_s, lambda seen: "failed" if seen.failed else "", poll_s=0.02)
+        if ended.reached:
+            self.seconds.append(round(time.monotonic() - begun, 3))
+            return
+        if ended.last.error is not None:
+            raise ended.last.error
+        if ended.last.left:
+            raise LifecycleError(
+                "After the reload these servers could not be put back to what they were: %s." % ", ".join(ended.last.left),
+                "haproxy.state_lost",
+            )
+        if ended.last.replaced:
+            raise LifecycleError("After the reload, HAProxy's worker has not read the file as it is now.", "haproxy.not_loaded")
+        words = self._order.words(wall)
+        raise LifecycleError(
+            "The reload failed, and the former worker goes on: %s" % (" ".join(words[:2]) or "HAProxy started no new worker."),
+            "haproxy.reload_failed",
+            "",
+            {"words": words},
+        )
+
+    def mend(self, deadline_s: float, right: Right) -> None:
+        """Put back what a reload before this call has lost."""
+        ended = wait(lambda: self._look(0, right), lambda seen: seen.done, deadline_s)
+        if not ended.reached:
+            raise ended.last.error or LifecycleError("HAProxy forgets again what is put back.", "haproxy.state_lost")
+
+    def _begin(self, deadline_s: float) -> int:
+        """Return the worker that is to be replaced. Another reload may be under way: then sockets are refused for a moment."""
+
+        def look() -> tuple[int, LifecycleError | None]:
+            try:
+                with self._balancer.open() as talk:
+                    worker = self._balancer.look(talk)
+                    self._balancer.find_old_workers(talk, worker)
+                self._former = self._attempts()
+                return worker.pid, None
+            except LifecycleError as exc:
+                if exc.code not in PASSING:
+                    raise
+                return 0, exc
+
+        pid, error = wait(look, lambda seen: seen[1] is None, deadline_s).last
+        if error is not None:
+            raise error
+        return pid
+
+    def _look(self, former: int, right: Right) -> _Seen:
+        try:
+            with self._balancer.open() as talk:
+                worker = self._balancer.look(talk)
+                if worker.pid == former:
+                    return _Seen(failed=self._failed())
+                if not right(talk):
+                    return _Seen(replaced=True)
+                found = lost(worker, self._kept, self._ours)
+                for key, steps in found.items():
+                    for command in steps:
+                        talk.do(command)
+                    self.put_back.add(key)
+                left = lost(self._balancer.look(talk), self._kept, self._ours) if found else {}
+                self._balancer.old(talk, worker, Scope(frozenset()))  # refuses a worker that was replaced meanwhile
+                return _Seen(done=not left, left=tuple(left))
+        except LifecycleError as exc:
+            if exc.code not in PASSING:
+                raise
+            return _Seen(error=exc)
+
+    def _failed(self) -> bool:
+        """True when the master has tried since the order, and failed. It then keeps the former worker."""
+        now = self._attempts()
+        return bool(now and self._former and now[0] > self._former[0] and now[1])
+
+    def _attempts(self) -> tuple[int, int] | None:
+        """How often the master has reloaded, and how often it failed since it last did not; None where that cannot be seen."""
+        strategy = self._balancer.old_workers
+        if not isinstance(strategy, MasterSocket):
+            return None
+        match = re.search(r"(?m)^\d+\s+master\s+(\d+) \[failed: (\d+)\]", ask_master(strategy.path, ["show proc"]))
+        return (int(match.group(1)), int(match.group(2))) if match else None
