@@ -31,7 +31,8 @@ class ActionModule(ActionBase):
                 answers[question["key"]] = {"failed": True, "msg": unreachable}
                 continue
             try:
-                answers[question["key"]] = _door.call(self, question["module"], question["args"], task_vars, LOOK_S)
+                args = _door.with_secrets(question["args"], task_vars["inventory_hostname"], task_vars)
+                answers[question["key"]] = _door.call(self, question["module"], args, task_vars, LOOK_S)
             except LifecycleError as exc:
                 answers[question["key"]] = {"failed": True, "msg": exc.msg}
                 unreachable = exc.msg if exc.code == "unreachable" else ""

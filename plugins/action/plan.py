@@ -30,8 +30,8 @@ class ActionModule(ActionBase):
             call = Call.make(args["verb"], *_door.given(task_vars))
             if args["state"] == "asked":
                 Settings.read(task_vars)
-                _door.secrets_are_set(call.record, task_vars)
                 questions = call.questions()
+                _door.secrets_are_set(questions, call.record, task_vars)
                 return {"changed": False, "hosts": sorted(questions), "questions": questions}
             made = call.plan(_door.answers(task_vars))
             return {"changed": False, "refused": bool(made.refusals), "lines": status.on_paper(made), "plan": _door.summary(made)}

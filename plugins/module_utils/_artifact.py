@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import typing as t
@@ -31,8 +32,10 @@ RELEASE_OPTIONS: dict[str, dict[str, t.Any]] = {
 
 def prepare(params: t.Mapping[str, t.Any]) -> Act:
     """Check the arguments of the module and say what will act. Raises BadInputError."""
-    release = Release.from_args(params["release"])
     _environment.check_path(params["instance"]["path"])
+    if params["state"] == "absent" and not (params["release"]["id"] or params["release"]["version"]):
+        return _Gone(params["instance"]["path"], params["instance"]["component"])
+    release = Release.from_args(params["release"])
     if params["state"] == "active":
         return _Active(release, _instance.Instance.from_args(params["instance"]))
     if params["state"] == "present":
@@ -146,6 +149,54 @@ class _Active:
         if report.more["stop"]["killed"]:
             report.more["notes"].append("%s did not stop by itself; systemd killed it." % instance.unit)
         return Verdict("pass", "artifact.active", "%s runs %s." % (instance.component, release.id))
+
+
+class _Gone:
+    """Nothing of the instance is left: not its link, and no release that nothing else uses."""
+
+    def __init__(self, path: str, component: str) -> None:
+        self.path, self.component = path, component
+
+    def __call__(self, terms: Terms, report: Report) -> Verdict:
+        report.before = report.after = self._look()
+        if not settle(report.before, {"release": None, "releases": []}, terms.expect, terms.resume):
+            return Verdict("pass", "artifact.absent", "There is no release of %s on this host." % self.component)
+        kept = self._kept()
+        folder = _environment.releases_folder(self.path)
+        busy = [
+            "process %d" % pid
+            for name in report.before["releases"]
+            if name not in kept
+            for pid in _process.users_of(os.path.join(folder, name))
+        ]
+        if busy:
+            raise LifecycleError("Its releases are in use by %s." % ", ".join(busy), "artifact.in_use", "Stop it first.")
+        report.changed, report.after = True, {"release": None, "releases": kept}
+        if not terms.check:
+            if report.before["release"] is not None:
+                os.unlink(os.path.join(self.path, self.component))
+            for name in report.before["releases"]:
+                if name not in kept:
+                    _environment.remove(self.path, name)
+            for empty in (folder, self.path):
+                with contextlib.suppress(OSError):
+                    os.rmdir(empty)
+            report.after = self._look()
+        says = "The software of %s %s removed" % (self.component, "would be" if terms.check else "was")
+        return Verdict(
+            "pass",
+            "artifact.absent",
+            says + ("; kept, because other components use them: %s." % ", ".join(kept) if kept else "."),
+        )
+
+    def _look(self) -> dict[str, t.Any]:
+        link = _environment.linked_release(self.path, self.component)
+        return {"release": link, "releases": _environment.our_releases(self.path)}
+
+    def _kept(self) -> list[str]:
+        others = os.listdir(self.path) if os.path.isdir(self.path) else []
+        linked = {_environment.linked_release(self.path, name) for name in others if name != self.component}
+        return [name for name in _environment.our_releases(self.path) if name in linked]
 
 
 def _not_present(release: Release, path: str) -> LifecycleError:

@@ -54,6 +54,14 @@ def complete_releases(path: str) -> list[str]:
     return sorted(name for name in names if not name.startswith(".") and is_complete(path, name))
 
 
+def our_releases(path: str) -> list[str]:
+    """Ids of the releases that this driver installed, or has begun to; what somebody else put there is not among them."""
+    folder = releases_folder(path)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    marks = (MARKER, BUILDER)
+    return sorted(name for name in names if any(os.path.isfile(os.path.join(folder, name, mark)) for mark in marks))
+
+
 def linked_release(path: str, component: str) -> str | None:
     """The release that PATH/component points to, or None when it points elsewhere or is not there."""
     try:

@@ -32,6 +32,8 @@ class Command:
     name: str
     argv: tuple[str, ...]
     rc: t.Mapping[int, str]
+    env: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """environment variable -> name of a secret"""
 
 
 def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Command]:
@@ -52,7 +54,7 @@ def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Com
             raise BadInputError(
                 "commands.%s needs argv, which begins with the plain name of a program, and rc." % name, "schema.input"
             )
-        found[name] = Command(name, argv, words)
+        found[name] = Command(name, argv, words, {str(key): str(value) for key, value in (row.get("env") or {}).items()})
     return found
 
 
@@ -66,6 +68,7 @@ class Tools:
         self.user = instance["user"] or ""
         self.unit = instance["unit"] or ""
         self.commands = parse_commands(params["commands"])
+        self.secrets: dict[str, str] = {name: str(value) for name, value in (params["secrets"] or {}).items()}
         self.files: list[str] = list(config["files"])
         self.options = [part for file in self.files for part in (config["option"], file)]
         self.folder = os.path.join(_environment.releases_folder(self.path), self.release.id)
@@ -93,6 +96,33 @@ class Tools:
             )
         arguments = [part for word in command.argv[1:] for part in (self.options if word == "{config}" else [word])]
         return (program, *arguments)
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What a command finds in its environment. Raises BadInputError for a secret that was not given."""
+        missing = sorted(set(self.commands[name].env.values()) - set(self.secrets))
+        if missing:
+            raise BadInputError("The command %s needs the secret %s." % (name, missing[0]), "schema.input", "Give it in secrets.")
+        return {variable: self.secrets[secret] for variable, secret in self.commands[name].env.items()}
+
+    def run(self, name: str, job: str, terms: Terms, report: Report) -> None:
+        """Run a command that changes something, as a job. Raises LifecycleError unless its return code means done."""
+        work = _job.Job(job, (self.argv(name),), self.environment(name), user=self.user)
+        said = ""
+        try:
+            # One that still runs is taken up. A result from before is not: a check has just said that there is something to do.
+            ended = _job.run_job(work, terms.deadline)
+        finally:
+            said = _job.output(work)
+            for secret in self.secrets.values():
+                said = said.replace(secret, "***")
+            report.more["output"] = tail(scrub(said), 20)
+        if self.word(name, ended.rc if ended.rc is not None else -1, said) != "done":
+            raise LifecycleError(
+                "The schema step %s failed." % name,
+                "schema.act_failed",
+                "See its output; the old release goes on serving.",
+                {"command": name, "rc": ended.rc, "output": report.more["output"]},
+            )
 
     def word(self, name: str, rc: int, said: str) -> str:
         """What a return code means. Raises UnknownAnswerError for one that the recipe does not know."""
@@ -200,6 +230,9 @@ class _Step:
             raise BadInputError("act needs check, act, when and accept.", "schema.input")
         self.tools, self.wanted = tools, _database_row(params)
         self.check, self.act = str(row["check"]), str(row["act"])
+        self.then = tuple(str(name) for name in row.get("then") or ())
+        for name in self.then:
+            self.tools.environment(name)
         self.when, self.accept = tuple(row["when"]), tuple(row["accept"])
         self.job = params["job"] or "%s-%s-%s" % (params["service"], self.act, tools.release.id)
 
@@ -214,6 +247,9 @@ class _Step:
         seen, said = self._look(terms)
         report.before = report.after = seen
         word = str(seen["schema"])
+        if word in self.accept and self.then and terms.resume:
+            # Cut between the schema and what follows it; that may run again.
+            return self._follow(terms, report, word)
         if word in self.accept:
             return Verdict("pass", "schema.current", "The schema is as this release needs it (%s)." % word)
         if word not in self.when:
@@ -226,23 +262,21 @@ class _Step:
         if terms.check:
             return Verdict("pass", "schema.predicted", "The schema would be moved (%s)." % word)
         report.after = {}
-        job = _job.Job(self.job, (self.tools.argv(self.act),), user=self.tools.user)
-        try:
-            # One that still runs is taken up. A result from before is not: the check has just said that there is something to do.
-            ended = _job.run_job(job, terms.deadline)
-        finally:
-            report.more["output"] = tail(scrub(_job.output(job)), 20)
-        evidence = {"rc": ended.rc, "output": report.more["output"]}
-        if self.tools.word(self.act, ended.rc if ended.rc is not None else -1, _job.output(job)) != "done":
-            raise LifecycleError(
-                "The schema step failed.", "schema.act_failed", "See its output; the old release goes on serving.", evidence
-            )
+        self.tools.run(self.act, self.job, terms, report)
         report.after, said = self._look(terms)
         if report.after["schema"] not in self.accept:
             raise LifecycleError(
                 "The schema step ended well, but the check still says %s." % report.after["schema"],
                 "schema.not_reached",
                 "See the output.",
-                evidence,
+                {"output": report.more["output"]},
             )
-        return Verdict("pass", "schema.moved", "The schema went from %s to %s." % (word, report.after["schema"]))
+        return self._follow(terms, report, word)
+
+    def _follow(self, terms: Terms, report: Report, word: str) -> Verdict:
+        """What comes once after the schema: a first administrator, say."""
+        for name in self.then if not terms.check else ():
+            report.changed = True
+            self.tools.run(name, "%s-%s" % (self.job, name), terms, report)
+        says = "The schema went from %s to %s" % (word, report.after["schema"])
+        return Verdict("pass", "schema.moved", says + (", then: %s." % ", ".join(self.then) if self.then else "."))

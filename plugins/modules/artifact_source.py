@@ -27,6 +27,8 @@ options:
   state:
     description:
       - V(present) installs the release, V(active) makes the instance run it, V(absent) removes it unless it is linked or runs.
+      - V(absent) with neither O(release.id) nor O(release.version) removes the instance's link and every release that this module
+        installed and that no other component uses.
       - V(active) in check mode is how to look at an instance. It also works on hosts that this driver did not lay out. It then
         fails with the
         code V(artifact.foreign_layout) or V(artifact.unit_unknown), and RV(before) says what runs.

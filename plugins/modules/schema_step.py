@@ -109,7 +109,10 @@ options:
     description:
       - The schema step of the recipe. C(check) and C(act) are names of commands, C(when) lists what the check says when there
         is something to
-        do, and C(accept) what it says when it is done.
+        do, and C(accept) what it says when it is done. C(then) lists commands that follow once.
+    type: dict
+  secrets:
+    description: Values of the secrets that commands name in C(env). They reach a command in its environment only.
     type: dict
   database_host:
     description: The node that the service must reach, as the database itself calls it.
@@ -221,6 +224,7 @@ def main() -> None:
             "commands": {"type": "dict", "required": True},
             "checks": {"type": "list", "elements": "dict"},
             "act": {"type": "dict"},
+            "secrets": {"type": "dict", "no_log": True},
             "database_host": {"type": "str"},
             "job": {"type": "str"},
         },

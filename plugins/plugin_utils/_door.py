@@ -111,7 +111,8 @@ def opened(verb: str, task_vars: t.Any, check_mode: bool) -> Result:
     more: Result = {"targets": [], "serial": [1]}
     if run.state == "running":
         more = doors.targets(run, made, store, model.OUT)
-    hosts = [target for target in more["targets"] if "#" not in target["name"]]
+    fetching = {step.target for step in made.steps if step.do == "fetch"}
+    hosts = [target for target in more["targets"] if target["name"] in fetching]
     return {"changed": False, "run": run.id, "token": run.token, "lines": status.on_paper(made), "fetch": hosts, **more}
 
 
@@ -161,13 +162,16 @@ def nothing_opened() -> Result:
 
 def closed(run: model.Run, lines: list[str], verb: str) -> Result:
     """The end of a run; not a failure where it is what ``verb`` asked for."""
-    ok = run.state in ("succeeded", "paused") or (verb == "rollback" and run.state == "rolled_back")
+    ok = run.state in ("succeeded", "paused") or (verb in control.TAKES_BACK and run.state == "rolled_back")
     told = {} if ok else {"failed": True, "msg": "; ".join(lines)}
     return {"changed": False, "state": run.state, "reason": run.reason, "run": run.id, "lines": lines, "ok": ok, **told}
 
 
-def secrets_are_set(record: model.Record, task_vars: t.Any) -> None:
-    """Find a secret that is missing or cannot be read before anything has begun; the value is not kept."""
+def secrets_are_set(questions: t.Mapping[str, t.Sequence[Result]], record: model.Record, task_vars: t.Any) -> None:
+    """Find a secret that is missing or cannot be read before anything has begun; the values are not kept."""
+    for host, asked in questions.items():
+        for question in asked:
+            with_secrets(question["args"], host, task_vars)
     for service in record.services.values():
         for name, variable in (service.probe.get("secrets") or {}).items():
             for host in sorted({host for component in service.components if component.port for host in component.hosts}):

@@ -13,6 +13,15 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import F
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Json, Plan, Step, canonical
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps
 
+_AFRESH: dict[str, Json] = {
+    "expect": None,
+    "expect_from": (),
+    "needs": (),
+    "unless_begun": (),
+    "undo": None,
+    "resume": True,
+    "way": BACK,
+}
 CHANGES = ("change", "revert")
 
 
@@ -21,10 +30,58 @@ def back(plan: Plan, entries: t.Sequence[Entry], ending: str) -> Plan:
 
     Every instance goes back alone, even when it went forward with others: a server returns as soon as its own proof is there.
     """
+    if plan.verb in ("deploy", "remove"):
+        return _away(plan, entries) if plan.verb == "deploy" else _stay(plan, entries)
     way = _Way(plan, entries, ending)
     for batch in reversed(plan.batches):
         way.batch(batch)
     return dataclasses.replace(plan, batches=tuple(way.batches), steps=tuple(way.steps), refusals=(), notes=tuple(way.notes))
+
+
+def _away(plan: Plan, entries: t.Sequence[Entry]) -> Plan:
+    """A deployment that turned bad is removed: what was begun goes, traffic first, then data and process, then software; never more."""
+    begun = acted(entries, OUT)
+    rows = {(step.target, step.do): step for step in plan.steps}
+    steps: list[Step] = []
+    for target in dict.fromkeys(step.target for batch in reversed(plan.batches) for step in plan.steps if step.target in batch):
+        mine = {do: step for (name, do), step in rows.items() if name == target and step.id in begun and step.undo is not None}
+        for do, word, phase in (("drain", "drain", "traffic_drain"), ("admit", "drain", "traffic_drain"), ("install", "purge", "delete"),
+                                ("change", "remove", "delete"), ("fetch", "remove", "delete")):  # fmt: skip
+            if do not in mine or any(step.target == target and step.do == word for step in steps):
+                continue
+            if do == "drain":
+                # Servers of the balancer's owner: out of traffic again, whatever had been admitted. Our own file there just goes.
+                steps.append(dataclasses.replace(mine[do], way=BACK, expect=None, needs=(), undo=None))
+                continue
+            steps.append(
+                dataclasses.replace(
+                    mine[do],
+                    **_AFRESH,
+                    id="%s/%s" % (target, word),
+                    do=word,
+                    phase=phase,
+                    args=mine[do].undo or {},
+                    way_back="deploy",
+                )
+            )
+    batch = tuple(sorted(dict.fromkeys(step.target for step in steps), key=lambda target: "#" not in target))
+    purged = {step.target: (step.id,) for step in steps if step.do == "purge"}
+    steps = [dataclasses.replace(step, needs=purged.get(step.target, ())) if step.do == "remove" else step for step in steps]
+    return dataclasses.replace(plan, batches=(batch,) if batch else (), steps=tuple(steps), refusals=(), notes=())
+
+
+def _stay(plan: Plan, entries: t.Sequence[Entry]) -> Plan:
+    """A removal that failed: as long as nothing was taken away its requests come back; after that there is nothing to go back to."""
+    begun = acted(entries, OUT)
+    gone = [step.id for step in plan.steps if step.do in ("purge", "remove") and step.id in begun]
+    drains = [] if gone else [step for step in plan.steps if step.do == "drain" and step.id in begun]
+    steps = [
+        dataclasses.replace(step, **_AFRESH, id=step.target + "/admit", do="admit", phase="traffic_rollout", args=step.undo or {})
+        for step in drains
+    ]
+    notes = ("%s was begun, and what is taken away does not come back by itself" % gone[0],) if gone else ()
+    batch = tuple(step.target for step in steps)
+    return dataclasses.replace(plan, batches=(batch,) if batch else (), steps=tuple(steps), refusals=(), notes=notes)
 
 
 class _Way:

@@ -11,10 +11,12 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import last_kinds
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OPEN_STATES, OUT, Entry, Plan, Run
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, CHANGING, OPEN_STATES, OUT, Entry, Plan, Run
 
 ROLLBACK_ASKED = "a rollback was asked for"
 """The reason of a run that nothing turned but a person."""
+TAKES_BACK = {"rollback": "upgrade", "remove": "deploy"}
+"""Verb -> the verb whose open run it takes back."""
 CANCELLED = "it was cancelled; what is done stays as it is"
 
 
@@ -46,7 +48,7 @@ def going_on(runs: t.Sequence[Run], verb: str, wanted: str, accept_frozen: bool)
     """
     for run in runs:
         if run.state in OPEN_STATES:
-            if verb == "rollback" and run.verb == "upgrade":
+            if TAKES_BACK.get(verb) == run.verb:
                 return run
             if run.verb == verb and (run.plan_hash == wanted or run.state == "rolling_back"):
                 return run
@@ -54,7 +56,10 @@ def going_on(runs: t.Sequence[Run], verb: str, wanted: str, accept_frozen: bool)
                 "The %s run %s of %s is %s, and it has another goal than this call."
                 % (run.verb, run.id, ", ".join(run.services), run.state),
                 "run.other_goal",
-                "Finish it with the record that it began with, or take it back with the playbook rollback.",
+                "Finish it with the record that it began with%s."
+                % "".join(
+                    ", or take it back with the playbook %s" % name for name, taken in TAKES_BACK.items() if taken == run.verb
+                ),
                 {"run": run.id},
             )
     if runs and runs[0].state == "frozen" and not accept_frozen:
@@ -117,7 +122,7 @@ def ending(run: Run, plan: Plan, way_back: Plan | None, entries: t.Sequence[Entr
     if left:
         where = "%s; and not taken back: %s" % (run.reason.rstrip("."), _because(left, entries))
         return End("frozen", where, False)
-    changed = {step.id for step in plan.steps if step.undo is not None or step.do in ("change", "revert")}
+    changed = {step.id for step in plan.steps if step.undo is not None or step.do in CHANGING}
     if run.reason != ROLLBACK_ASKED and not any(entry.step in changed and entry.way == OUT for entry in entries):
         return End("refused", run.reason, False)
     return End(run.ending or "rolled_back", run.reason, False)

@@ -17,12 +17,26 @@ import typing as t
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import back as way_back
-from ansible_collections.osops.lifecycle.plugins.plugin_utils import control, holder, knowledge, model, observed, status
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import (
+    control,
+    greenfield,
+    holder,
+    knowledge,
+    model,
+    observed,
+    status,
+)
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import record as record_file
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import History
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import acted, last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import plan, wanted_hash
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import data_key
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
+CONSENTS = {
+    greenfield.PURGE_DATA: "remove takes the database away too",
+    "no_soak": "finalize although the release has not served for as long as the record asks",
+}
 DEFAULT_STORE = "~/.local/state/osops/store.db"
 Vars = t.Mapping[str, t.Any]
 
@@ -37,6 +51,7 @@ class Settings:
     limit: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
     accept_frozen: str = ""
+    consents: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, given: Vars) -> Settings:
@@ -57,12 +72,22 @@ class Settings:
             limit=_names(given.get("osops_limit")),
             recipes=_names(given.get("osops_recipes")),
             accept_frozen=str(given.get("osops_accept_frozen") or ""),
+            consents=_consents(given.get("osops_consent")),
         )
 
 
 def _true(value: t.Any) -> bool:
     """Extra variables and surveys give texts."""
     return str(value).strip().lower() in ("true", "yes", "on", "1")
+
+
+def _consents(value: t.Any) -> tuple[str, ...]:
+    """What a person allows; a word that nobody knows allows nothing, and says so."""
+    names = _names(value)
+    for name in names:
+        if name not in CONSENTS:
+            raise BadInputError("osops_consent names %s." % name, "input.consent", "Known are: %s." % ", ".join(sorted(CONSENTS)))
+    return names
 
 
 def _names(value: t.Any) -> tuple[str, ...]:
@@ -97,13 +122,14 @@ class Call:
     def questions(self) -> dict[str, list[dict[str, t.Any]]]:
         """Host -> what it is asked."""
         found: dict[str, list[dict[str, t.Any]]] = {}
-        for look in observed.looks(self.record, self.recipes):
+        for look in observed.looks(self.record, self.recipes, self.verb):
             found.setdefault(look.host, []).append(dataclasses.asdict(look))
         return found
 
     def plan(self, answers: t.Mapping[str, t.Mapping[str, t.Any]]) -> model.Plan:
         seen = {key: observed.seen(answer) for key, answer in answers.items()}
-        return plan(self.record, self.recipes, seen, self.verb, self._leftovers(), self.settings.limit)
+        limit, consents = self.settings.limit, self.settings.consents
+        return plan(self.record, self.recipes, seen, self.verb, self._leftovers(), limit, consents, self._history())
 
     def open(self, answers: t.Mapping[str, t.Mapping[str, t.Any]]) -> tuple[model.Run, model.Plan]:
         """Go on with the open run of these services, or write a new one.
@@ -111,7 +137,7 @@ class Call:
         Raises BadInputError with every refusal, and then nothing has been written.
         """
         store = Store(self.settings.store)
-        wanted = wanted_hash(self.record, self.recipes, self.verb, self.settings.limit)
+        wanted = wanted_hash(self.record, self.recipes, self.verb, self.settings.limit, self.settings.consents)
         runs = store.runs(self.record.cloud, self.services)
         frozen = bool(runs) and runs[0].id == self.settings.accept_frozen
         run = control.going_on(runs, self.verb, wanted, frozen)
@@ -125,7 +151,7 @@ class Call:
                     {"run": run.id},
                 )
             _await_acts(store, run)
-            back = self.verb == "rollback" and run.verb != "rollback" and run.state != "rolling_back"
+            back = self.verb != run.verb and run.state != "rolling_back"
             state = "rolling_back" if back else "running" if run.state == "paused" else ""
             run = store.take_over(run, _holder(), state)
             if back:
@@ -137,6 +163,28 @@ class Call:
                 " ".join(made.refusals), "plan.refused", "Nothing was changed.", {"refusals": list(made.refusals)}
             )
         return store.open(made, _new_id(), _holder(), _actor()), made
+
+    def _history(self) -> History:
+        """What former runs did to these services: when their release last changed, and for which one the schema was contracted."""
+        if not store_exists(self.settings.store):
+            return History()
+        store = Store(self.settings.store)
+        settled: dict[str, float] = {}
+        finalized: dict[str, str] = {}
+        for run in store.runs(self.record.cloud, self.services):  # newest first
+            if run.state != "succeeded" or run.verb == "backup":
+                continue
+            made, entries = store.plan(run.id), store.entries(run.id)
+            done = [entry for entry in entries if entry.kind == "done" and entry.changed]
+            for name in run.services if done else ():
+                if run.verb == "finalize":
+                    wanted = {step.id: step.args["release"]["version"] for step in made.steps if step.target == data_key(name)}
+                    for entry in done:
+                        if entry.step in wanted:
+                            finalized.setdefault(name, wanted[entry.step])
+                elif made.moves:
+                    settled.setdefault(name, store.clock() - done[-1].at)
+        return History(settled, finalized)
 
     def _leftovers(self) -> dict[str, dict[str, model.LeftOut]]:
         """Servers that former runs left out of traffic, each with what it was before the one that drained it.

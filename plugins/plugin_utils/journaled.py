@@ -117,8 +117,9 @@ def _arguments(step: model.Step, run: model.Run, entries: t.Sequence[model.Entry
 
 
 def _turn(step: model.Step, verdict: Verdict, verb: str) -> dict[str, str]:
-    """A failed upgrade goes back. A failed rollback has nowhere to go: it freezes, with the failed instance out of traffic."""
-    ending = "frozen" if verdict.code in FREEZING or verb == "rollback" else "rolled_back"
+    """A failed upgrade goes back. Where there is nothing to go back to, the run freezes: a failed rollback, what was taken away, contract."""
+    lost = step.do in ("purge", "remove") or step.way_back in ("restore", "none")
+    ending = "frozen" if verdict.code in FREEZING or verb == "rollback" or lost else "rolled_back"
     reason = "%s failed: %s" % (step.id, " ".join(part for part in (verdict.reason, verdict.hint) if part) or verdict.code)
     return {"state": "rolling_back", "reason": reason, "ending": ending}
 

@@ -18,9 +18,23 @@ Json = t.Any
 Way = str  # "out": the plan's own way; "back": the way back that was derived from plan and journal
 OUT, BACK = "out", "back"
 
+CHANGING = ("install", "init", "change", "revert", "purge", "remove")
+"""Step words after which a service is not what it was."""
+
 # States of a run. The first group goes on when the same playbook runs again, the second is over.
 OPEN_STATES = ("running", "paused", "rolling_back")
 END_STATES = ("succeeded", "rolled_back", "refused", "cancelled", "aborted", "frozen")
+
+
+MODULES = {
+    "schema": "osops.lifecycle.schema_step",
+    "probe": "osops.lifecycle.api_probe",
+    "files": "osops.lifecycle.service_files",
+    "database": "osops.lifecycle.mariadb_database",
+    "backup": "osops.lifecycle.mariadb_backup",
+    "balancer": "osops.lifecycle.haproxy_config",
+}
+"""Kind of work -> the module that does it unless a recipe names another."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +56,22 @@ class Traffic:
     hosts: tuple[str, ...]
     backends: tuple[str, ...] = ()
     options: dict[str, Json] = dataclasses.field(default_factory=dict)
+    managed: dict[str, Json] | None = None
+    """How our own file in the balancer's configuration is to be; None where the owner of the balancer writes it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Database:
+    """Where a service keeps its data. ``host`` is the inventory host at which everything is done."""
+
+    host: str
+    name: str
+    user: str
+    clients: tuple[str, ...] = ("%",)
+    """Where the service's accounts connect from, as MariaDB writes it."""
+    address: str = ""
+    socket: str = ""
+    backup: dict[str, Json] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +87,14 @@ class Service:
     min_available: int = 1
     batches: tuple[int, ...] = (1,)
     strategy: str = "rolling"
+    secrets: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Name of a secret -> inventory variable that holds it."""
+    database: Database | None = None
+    config: dict[str, Json] = dataclasses.field(default_factory=dict)
+    soak_s: int = 86400
+    """How long a release must have served before its way back may be closed."""
+    hold: str = ""
+    """Why upgrades leave this service alone; empty when they do not."""
 
     def component(self, name: str) -> Component:
         return next(component for component in self.components if component.name == name)
@@ -98,9 +136,8 @@ class Recipe:
         return next((int(part.get("stop", 60)) for part in self.body["components"] if part["name"] == component), 60)
 
     def module(self, kind: str) -> str:
-        """The module that serves the data (schema) or the probes, unless the recipe names its own."""
-        ours = {"schema": "osops.lifecycle.schema_step", "probe": "osops.lifecycle.api_probe"}
-        return str((self.body.get("modules") or {}).get(kind, ours[kind]))
+        """The module for a kind of work: one of ``MODULES``, unless the recipe names its own."""
+        return str((self.body.get("modules") or {}).get(kind, MODULES[kind]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import (
-    Component,
     Json,
     Look,
     Recipe,
@@ -30,41 +30,91 @@ def share_key(service: str, host: str) -> str:
     return "share/%s@%s" % (service, host)
 
 
-def looks(record: Record, recipes: t.Mapping[str, Recipe]) -> list[Look]:
-    """The questions: every instance, and on every load balancer the servers of every service. Pure."""
+def files_key(key: str) -> str:
+    return "files/" + key
+
+
+def database_key(service: str) -> str:
+    return "database/" + service
+
+
+def backup_key(service: str) -> str:
+    return "backup/" + service
+
+
+def contract_key(service: str) -> str:
+    return "contract/" + service
+
+
+def balancer_key(service: str, host: str) -> str:
+    return "balancer/%s@%s" % (service, host)
+
+
+def looks(record: Record, recipes: t.Mapping[str, Recipe], verb: str = "upgrade") -> list[Look]:
+    """The questions of a verb: every instance, and what else the verb would touch. Pure."""
     found = []
     for service in record.services.values():
         recipe = recipes[service.name]
-        for component in service.components:
-            for host in component.hosts:
-                args = {"state": "active", **artifact_args(record, recipe, service, component, host)}
-                found.append(Look(instance_key(component.name, host), host, service.driver, args))
-        if service.traffic is not None:
-            for host in service.traffic.hosts:
-                servers = [record.listen(part, member) for part in service.components if part.port for member in part.hosts]
-                args = {"state": "ready", **traffic_args(service.traffic, service.min_available, servers)}
-                found.append(Look(share_key(service.name, host), host, service.traffic.driver, args))
+        found += _instances(record, recipe, service)
+        owned = service.traffic is not None and service.traffic.managed is None
+        if service.traffic is not None and (verb in ("upgrade", "rollback", "remove") or (verb == "deploy" and owned)):
+            found += _shares(record, service, service.traffic, 0 if verb in ("deploy", "remove") else service.min_available)
+        base = service.database
+        if verb in ("upgrade", "remove", "finalize", "backup") and base is not None and base.backup.get("kind") != "none":
+            args = {"state": "present", **needs.backup_args(service, base)}
+            found.append(Look(backup_key(service.name), base.host, recipe.module("backup"), args))
+        if verb == "finalize" and "contract" in recipe.body.get("schema", {}):
+            found.append(_contract(record, recipe, service))
+        if verb in ("deploy", "remove") and "deploy" in recipe.body:
+            found += _made(record, recipe, service, "present" if verb == "deploy" else "absent")
     return found
 
 
-def artifact_args(record: Record, recipe: Recipe, service: Service, component: Component, host: str) -> dict[str, Json]:
-    """Arguments of the artifact driver for one instance and the wanted release."""
-    return {
-        "release": {"package": recipe.package, **service.release},
-        "instance": instance(record, recipe, component, host),
+def _instances(record: Record, recipe: Recipe, service: Service) -> list[Look]:
+    found = []
+    for component in service.components:
+        for host in component.hosts:
+            args = {"state": "active", **needs.artifact_args(record, recipe, service, component, host)}
+            found.append(Look(instance_key(component.name, host), host, service.driver, args))
+    return found
+
+
+def _shares(record: Record, service: Service, traffic: Traffic, floor: int) -> list[Look]:
+    servers = [record.listen(part, member) for part in service.components if part.port for member in part.hosts]
+    args = {"state": "ready", **needs.traffic_args(traffic, floor, servers)}
+    return [Look(share_key(service.name, host), host, traffic.driver, args) for host in traffic.hosts]
+
+
+def _contract(record: Record, recipe: Recipe, service: Service) -> Look:
+    component = next(part for name in recipe.order for part in service.components if part.name == name)
+    args = {
+        "state": "expand",
+        **needs.schema_args(record, recipe, service, component, component.hosts[0]),
+        "act": recipe.body["schema"]["contract"],
     }
+    return Look(contract_key(service.name), component.hosts[0], recipe.module("schema"), args)
 
 
-def instance(record: Record, recipe: Recipe, component: Component, host: str) -> dict[str, Json]:
-    """How a driver or a probe finds one instance on its host."""
-    where = {"component": component.name, "unit": component.unit, "stop": recipe.stop_s(component.name), **component.options}
-    listen = record.listen(component, host)
-    return {**where, "listen": listen} if listen else where
+def _made(record: Record, recipe: Recipe, service: Service, state: str) -> list[Look]:
+    """What deploy makes and remove takes away: files, the database, and our own place in the load balancers."""
+    found = []
+    for component in service.components:
+        for host in component.hosts:
+            args = {"state": state, **needs.files_args(record, recipe, service, component, host)}
+            found.append(Look(files_key(instance_key(component.name, host)), host, recipe.module("files"), args))
+    if service.database is not None:
+        args = {"state": state, **needs.database_args(record, recipe, service, service.database)}
+        found.append(Look(database_key(service.name), service.database.host, recipe.module("database"), args))
+    if service.traffic is not None and service.traffic.managed is not None:
+        for host in service.traffic.hosts:
+            args = {"state": state, **needs.balancer_args(record, recipe, service, service.traffic, host)}
+            found.append(Look(balancer_key(service.name, host), host, balancer(recipe, service.traffic), args))
+    return found
 
 
-def traffic_args(traffic: Traffic, min_available: int, servers: t.Sequence[str]) -> dict[str, Json]:
-    """Arguments of the traffic driver for some servers of a service on one load balancer."""
-    return {"servers": list(servers), "backends": list(traffic.backends), "min_available": min_available, **traffic.options}
+def balancer(recipe: Recipe, traffic: Traffic) -> str:
+    """The driver that keeps our own file in a load balancer's configuration."""
+    return str((traffic.managed or {}).get("driver") or recipe.module("balancer"))
 
 
 def seen(answer: t.Mapping[str, Json]) -> Seen:

@@ -13,7 +13,7 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Json, Record, Service, Traffic
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Database, Json, Record, Service, Traffic
 
 Groups = t.Mapping[str, t.Sequence[str]]
 _LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s\\;]+)", re.MULTILINE)
@@ -36,8 +36,14 @@ def load(path: str, groups: Groups, address: t.Callable[[str], str], only: t.Seq
                 "It has: %s." % ", ".join(sorted(document["services"])),
             )
     services = {name: _service(name, document["services"][name], place, groups) for name in names}
-    members = {host for service in services.values() for component in service.components for host in component.hosts}
+    members = {host for service in services.values() for host in _hosts(service)}
     return Record(document["cloud"], services, {host: address(host) for host in sorted(members)})
+
+
+def _hosts(service: Service) -> set[str]:
+    found = {host for component in service.components for host in component.hosts}
+    found.update(service.traffic.hosts if service.traffic else ())
+    return found | ({service.database.host} if service.database else set())
 
 
 def cloud_of(path: str) -> str:
@@ -64,7 +70,8 @@ def _service(name: str, body: dict[str, Json], place: pathlib.Path, groups: Grou
     if "traffic" in body:
         part = body["traffic"]
         members = _members(part["hosts"], groups, "%s.traffic.hosts" % at)
-        traffic = Traffic(part["driver"], members, tuple(part.get("backends") or ()), dict(part.get("options") or {}))
+        backends = tuple(part.get("backends") or ())
+        traffic = Traffic(part["driver"], members, backends, dict(part.get("options") or {}), part.get("managed"))
         if not any(component.port for component in components):
             raise BadInputError("%s.traffic is set, but no component has a port." % at, "input.record", "Add port to the API.")
     return Service(
@@ -77,7 +84,28 @@ def _service(name: str, body: dict[str, Json], place: pathlib.Path, groups: Grou
         min_available=body.get("min_available", 1),
         batches=tuple(body.get("batches") or (1,)),
         strategy=body.get("strategy", "rolling"),
+        secrets={**(body.get("probe") or {}).get("secrets", {}), **(body.get("secrets") or {})},
+        database=_database(name, body.get("database"), groups, at),
+        config=dict(body.get("config") or {}),
+        soak_s=body.get("soak", 86400),
+        hold=body.get("hold", ""),
     )
+
+
+def _database(service: str, body: Json, groups: Groups, at: str) -> Database | None:
+    if body is None:
+        return None
+    hosts = _members(body["hosts"], groups, "%s.database.hosts" % at)
+    backup = dict(body.get("backup") or {})
+    if backup.get("kind") == "external" and not ("command" in backup and "max_age" in backup):
+        raise BadInputError(
+            "In the record, at %s.database.backup: external needs command and max_age." % at, "input.record",
+            "The command prints when the newest good backup was made; max_age says in seconds how old it may be.",
+        )  # fmt: skip
+    return Database(
+        hosts[0], body.get("name", service), body.get("user", service), tuple(body.get("from") or ("%",)), body.get("address", ""),
+        body.get("socket", ""), backup,
+    )  # fmt: skip
 
 
 def _members(value: Json, groups: Groups, at: str) -> tuple[str, ...]:

@@ -31,13 +31,13 @@ def where_it_stands(plan: Plan, entries: t.Sequence[Entry]) -> dict[str, str]:
     tested = {step.target for step in plan.steps if step.do == "test"}
     stands = {}
     for key, (old, new) in plan.moves.items():
-        changed = next((out[key + "/" + do] for do in ("change", "revert") if key + "/" + do in out), "")
-        reverted = back.get(key + "/revert", "")
+        changed = next((out[key + "/" + do] for do in ("change", "revert", "purge") if key + "/" + do in out), "")
+        reverted, removed = back.get(key + "/revert", ""), back.get(key + "/remove", "")
         proven = {way: kinds.get(key + "/test") == "done" or key not in tested for way, kinds in ((OUT, out), (BACK, back))}
-        if not changed or (reverted == "done" and proven[BACK]):
+        if not changed or removed == "done" or (reverted == "done" and proven[BACK]):
             stands[key] = old
         else:
-            stands[key] = new if changed == "done" and proven[OUT] and not reverted else "unknown"
+            stands[key] = new if changed == "done" and proven[OUT] and not reverted and not removed else "unknown"
     return stands
 
 
@@ -85,7 +85,7 @@ def on_paper(plan: Plan) -> list[str]:
     if not plan.batches and not plan.refusals:
         lines.append("nothing to do: all that the record names runs already")
     rows = {(step.target, step.do): step for step in plan.steps}
-    words = ("fetch", "drain", "confirm", "change", "revert", "test", "admit")
+    words = ("fetch", "drain", "confirm", "install", "init", "change", "revert", "purge", "remove", "test", "admit")
     for step in plan.steps:
         if step.do == "fetch":
             lines.append("fetch    %s" % step.target)

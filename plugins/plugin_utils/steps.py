@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Json, Recipe, Record, Seen, Service, Step
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import instance
 
 FETCH_S = 900
 CHANGE_S = 180
 PROBE_S = 120
 TRAFFIC_S = 120
+BACKUP_S = 3600
 
 
 def data_key(service: str) -> str:
     """The target of a service's data. Not the service's bare name: inventories often have a group of that name."""
     return service + ".data"
+
+
+def database_target(service: str) -> str:
+    """The target of a service's database, on the database's own host."""
+    return service + ".database"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +133,7 @@ def probe_steps(
     if not probe or not where.get("listen"):
         return []
     secrets = {name: {"secret": variable} for name, variable in (service.probe.get("secrets") or {}).items()}
-    instance = {**_only(where, "component", "listen"), **(service.probe.get("instance") or {})}
+    instance = {**needs.only(where, "component", "listen"), **(service.probe.get("instance") or {})}
     common = {
         "instance": instance,
         "vars": {**(probe.get("vars") or {}), **(service.probe.get("vars") or {})},
@@ -143,30 +149,41 @@ def probe_steps(
 
 
 def schema_steps(
-    record: Record, recipe: Recipe, service: Service, component: Component, host: str, fetched: tuple[str, ...]
+    record: Record,
+    recipe: Recipe,
+    service: Service,
+    component: Component,
+    host: str,
+    fetched: tuple[str, ...],
+    kept: tuple[str, ...] = (),
 ) -> list[Step]:
-    """Pre-flight with the new release's own tools, then expand: the data of one service."""
+    """Pre-flight with the new release's own tools, then expand: the data of one service. ``kept`` proves that there is a backup."""
     key, module, body = data_key(service.name), recipe.module("schema"), recipe.body
     expand = body["schema"]["expand"]
-    common = {
-        "service": service.name,
-        "release": {"package": recipe.package, **service.release},
-        "instance": _only(instance(record, recipe, component, host), "component", "unit", "path", "user"),
-        "config": body.get("config") or {},
-        "commands": body.get("commands") or {},
-    }
-    common["checks"] = body.get("preflight") or []
+    common = needs.schema_args(record, recipe, service, component, host)
     check = {**common, "state": "preflight"}
     act = {**common, "state": "expand", "act": expand}
     deadline = int(expand.get("deadline", 1800))
     return [
         Step(key + "/confirm", key, host, "upgrade", "confirm", module, check, needs=fetched, deadline_s=300),
         Step(
-            key + "/change", key, host, "upgrade", "change", module, act, needs=(key + "/confirm",), deadline_s=deadline,
+            key + "/change", key, host, "upgrade", "change", module, act, needs=(key + "/confirm", *kept), deadline_s=deadline,
             way_back=str(body.get("way_back", {}).get("until", "")) and "code_only until %s" % body["way_back"]["until"],
         ),
     ]  # fmt: skip
 
 
-def _only(values: dict[str, Json], *names: str) -> dict[str, Json]:
-    return {name: values[name] for name in names if values.get(name)}
+def backed_up(service: Service) -> bool:
+    """Whether a proven backup stands before what cannot be taken back by code."""
+    return service.database is not None and service.database.backup.get("kind") != "none"
+
+
+def backup_steps(recipe: Recipe, service: Service, phase: str, after: tuple[str, ...]) -> list[Step]:
+    """Take a backup of the service's data and prove it; nothing where there is none to take."""
+    if service.database is None or not backed_up(service):
+        return []
+    key = database_target(service.name)
+    args = {**needs.backup_args(service, service.database), "state": "present"}
+    deadline = int(service.database.backup.get("deadline", BACKUP_S))
+    host = service.database.host
+    return [Step(key + "/confirm", key, host, phase, "confirm", recipe.module("backup"), args, needs=after, deadline_s=deadline)]

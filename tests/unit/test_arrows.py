@@ -22,7 +22,10 @@ FACING_ANSIBLE = {"_door.py"}
 # What the mind takes from the hands: types for errors and verdicts, and the one wait.
 SHARED = {"_errors", "_verdict", "_wait"}
 # Pure: from data to data. They open, run, wait for and ask nothing.
-PURE = {"model.py", "plan.py", "back.py", "steps.py", "observed.py", "hops.py", "status.py"}
+PURE = {
+    "model.py", "plan.py", "draft.py", "rolling.py", "greenfield.py", "upkeep.py", "needs.py", "back.py", "steps.py", "observed.py",
+    "hops.py", "status.py",
+}  # fmt: skip
 SIDE_EFFECTS = {"os", "subprocess", "socket", "pathlib", "shutil", "signal", "threading", "urllib", "time", "random"}
 THIRD_PARTY_OF_THE_MIND = {"yaml": {"knowledge.py", "record.py"}, "jsonschema": {"knowledge.py"}, "sqlalchemy": {"store.py"}}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.walk.simulate import play_words, role_words
+from tests.walk.simulate import phases, play_words, role_words
 
 
 def lifecycle(repository: Path) -> dict[str, t.Any]:
@@ -25,13 +25,14 @@ def test_every_role_is_a_phase_and_its_words_belong_to_it(repository: Path) -> N
         assert role in known["phases"]
         assert 1 <= len(words) <= 4
         for word in words:
-            assert role in (known["steps"][word]["phase"], known["steps"][word].get("also")), (role, word)
+            assert role in known["steps"][word]["phases"], (role, word)
 
 
 def test_every_word_stands_in_a_role_and_in_a_play(repository: Path) -> None:
     known = set(lifecycle(repository)["steps"])
     assert {word for words in roles(repository).values() for word in words} == known
-    assert set(play_words("_fetch.yml")) | set(play_words("_forward.yml")) | set(play_words("_reverting.yml")) == known
+    walked = {word for verb in lifecycle(repository)["verbs"] for phase in phases(verb) for word in play_words("_walk.yml", phase)}
+    assert set(play_words("_fetch.yml")) | walked == known
 
 
 def test_roles_hold_nothing_but_steps(repository: Path) -> None:
@@ -51,3 +52,25 @@ def test_every_edge_leads_to_a_phase(repository: Path) -> None:
     known = lifecycle(repository)
     assert set(known["edges"]) == set(known["phases"])
     assert {place for places in known["edges"].values() for place in places} <= set(known["phases"])
+
+
+def test_every_verb_takes_edges_that_are_open(repository: Path) -> None:
+    known = lifecycle(repository)
+    for name, verb in known["verbs"].items():
+        for here, there in zip(verb["path"], verb["path"][1:], strict=False):
+            assert there in known["edges"][here], (name, here, there)
+        if "unhealthy" in verb:
+            assert verb["unhealthy"] in known["edges"]["test"]
+        forward, backward = phases(name)
+        assert forward in verb["path"] or verb["path"] == ["operational"], name
+        assert backward == verb.get("unhealthy", "delete" if "delete" in verb["path"] else "rollback"), name
+
+
+def test_every_edge_is_taken_by_a_verb(repository: Path) -> None:
+    known = lifecycle(repository)
+    taken = set()
+    for verb in known["verbs"].values():
+        taken |= set(zip(verb["path"], verb["path"][1:], strict=False))
+        if "unhealthy" in verb:
+            taken.add(("test", verb["unhealthy"]))
+    assert taken == {(here, there) for here, places in known["edges"].items() for there in places}

@@ -11,9 +11,9 @@ import typing as t
 import pytest
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
-from ansible_collections.osops.lifecycle.plugins.plugin_utils import journaled, model
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import journaled, knowledge, model
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
-from tests.walk.simulate import DiedError, Walk, services
+from tests.walk.simulate import DiedError, Walk, life, services
 from tests.walk.world import recipe
 
 CASES: dict[str, t.Any] = {
@@ -25,6 +25,20 @@ CASES: dict[str, t.Any] = {
     "somebody else was there": ("upgrade", {"out:echo-api@ctl2/change": LifecycleError("who?", "expect.foreign")}, "frozen"),
     "rollback by record": ("rollback", {}, "succeeded"),
     "a rollback's test fails": ("rollback", {"out:echo-api@ctl2/test": LifecycleError("no token", "probe.token")}, "frozen"),
+}
+
+
+LIVES: dict[str, t.Any] = {
+    "deploy": ("deploy", "", {}, "succeeded"),
+    "a deployed one is unhealthy": ("deploy", "", {"out:keystone-api@ctl2/test": LifecycleError("no", "probe.token")}, "rolled_back"),
+    "no place for the files": ("deploy", "", {"out:keystone-api@ctl1/install": LifecycleError("full", "files.full")}, "rolled_back"),
+    "the balancer refuses": ("deploy", "", {"out:keystone#1@lb1/admit": LifecycleError("no", "haproxy.refused")}, "rolled_back"),
+    "remove": ("remove", "1.0", {}, "succeeded"),
+    "a drain fails": ("remove", "1.0", {"out:keystone#1@lb1/drain": LifecycleError("busy", "drain.sessions_left")}, "rolled_back"),
+    "no backup": ("remove", "1.0", {"out:keystone.database/confirm": LifecycleError("full", "backup.disk")}, "rolled_back"),
+    "software stays": ("remove", "1.0", {"out:keystone-api@ctl2/remove": LifecycleError("in use", "artifact.in_use")}, "frozen"),
+    "finalize": ("finalize", "1.0", {}, "succeeded"),
+    "contract fails": ("finalize", "1.0", {"out:keystone.data/change": LifecycleError("locked", "schema.act_failed")}, "frozen"),
 }
 
 
@@ -43,6 +57,34 @@ def make(folder: pathlib.Path, case: str, components: tuple[str, ...] = ("echo-a
     cloud.fails = dict(fails)
     recipes = {"echo": model.Recipe("echo", recipe("echo", components))}
     return Walk(record, recipes, cloud, Store("sqlite:///%s" % (folder / "store.db")), verb)
+
+
+def make_life(folder: pathlib.Path, case: str) -> Walk:
+    verb, runs, fails, _state = LIVES[case]
+    folder.mkdir(exist_ok=True)
+    record, cloud = life(runs=runs, version="1.0")
+    cloud.fails = dict(fails)
+    if verb == "finalize":
+        cloud.schemas["keystone"] = "contract"
+    store = Store("sqlite:///%s" % (folder / "store.db"))
+    return Walk(record, {"keystone": knowledge.recipe("keystone")}, cloud, store, verb, ("purge_data",))
+
+
+@pytest.mark.parametrize("case", LIVES)
+def test_dying_anywhere_in_a_life_ends_where_the_undisturbed_run_ends(folder: pathlib.Path, case: str) -> None:
+    state = LIVES[case][3]
+    calm = make_life(folder / "calm", case)
+    assert calm.playbook().state == state
+    todo = points(calm)
+    assert len(todo) >= 2 * len(journaled.POINTS)
+    for number, point in enumerate(todo):
+        walk = make_life(folder / str(number), case)
+        with pytest.raises(DiedError):
+            walk.playbook(die_at=point)
+        assert walk.playbook().state == state, point
+        assert walk.cloud.state() == calm.cloud.state(), point
+        done = [act for act in walk.cloud.acts if not act.endswith("(fails)")]
+        assert set(done) == {act for act in calm.cloud.acts if not act.endswith("(fails)")}, point
 
 
 def points(walk: Walk) -> list[str]:

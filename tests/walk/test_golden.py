@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge, model
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
-from tests.walk.simulate import Walk, services
+from tests.walk.simulate import Walk, life, services
 
 HERE = pathlib.Path(__file__).resolve().parent / "golden"
 FAILURE = {"out:keystone-api@ctl2/test": LifecycleError("GET /v3/auth/tokens answered 404", "probe.validate_before")}
@@ -36,6 +36,36 @@ def test_the_story_is_the_one_that_was_reviewed(tmp_path: pathlib.Path, name: st
     cloud.fails = dict(fails)
     walk = Walk(record, {"keystone": knowledge.recipe("keystone")}, cloud, Store("sqlite:///%s" % (tmp_path / "store.db")), verb)
     walk.playbook()
+    held_against(walk, name)
+
+
+LIVES = {
+    "keystone-deploy": ("deploy", "", {}, ()),
+    "keystone-deploy-owner": ("deploy", "", {}, ()),
+    "keystone-deploy-removed-again": (
+        "deploy", "", {"out:keystone-api@ctl2/test": LifecycleError("GET /v3 answered 500", "probe.version")}, (),
+    ),
+    "keystone-remove": ("remove", "24.1.0", {}, ()),
+    "keystone-remove-purged": ("remove", "24.1.0", {}, ("purge_data",)),
+    "keystone-finalize": ("finalize", "24.1.0", {}, ()),
+    "keystone-backup": ("backup", "24.1.0", {}, ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIVES)
+def test_the_life_of_a_service_is_the_one_that_was_reviewed(tmp_path: pathlib.Path, name: str) -> None:
+    verb, runs, fails, consents = LIVES[name]
+    record, cloud = life(runs=runs, managed=not name.endswith("owner"))
+    cloud.fails = dict(fails)
+    if verb == "finalize":
+        cloud.schemas["keystone"] = "contract"
+    store = Store("sqlite:///%s" % (tmp_path / "store.db"))
+    walk = Walk(record, {"keystone": knowledge.recipe("keystone")}, cloud, store, verb, consents)
+    walk.playbook()
+    held_against(walk, name)
+
+
+def held_against(walk: Walk, name: str) -> None:
     story = "\n".join(walk.story()) + "\n"
     path = HERE / (name + ".txt")
     if os.environ.get("UPDATE_GOLDEN"):

@@ -1,0 +1,72 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is done to the data of a service that stays in operation: backups, and closing the way back (finalize). Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft, instances, ordered
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Service, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import backup_key, contract_key
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import backed_up, backup_steps, data_key
+
+
+def finalize(draft: Draft, service: Service) -> None:
+    """Add the contract step of a service: refused while old code runs, or has run until just now."""
+    recipe = draft.recipes[service.name]
+    contract = recipe.body.get("schema", {}).get("contract")
+    if contract is None:
+        draft.notes.append("%s: its recipe knows no contract step, there is nothing to finalize" % service.name)
+        return
+    keys = [*instances(service), contract_key(service.name), *([backup_key(service.name)] if backed_up(service) else [])]
+    problems = [why for why in [draft.misplaced(service)] if why] or draft.silent(keys)
+    wanted = service.release["version"]
+    for key in instances(service) if not problems else ():
+        seen = draft.seen(key)
+        if seen.would_change or not seen.before.get("running"):
+            problems.append(
+                "%s: it is %s, and the record wants %s. Old code cannot live on a finalized schema; finish the upgrade first."
+                % (key, seen.before.get("version") or "not running", wanted)
+            )
+    draft.refusals += problems
+    if problems or not draft.seen(contract_key(service.name)).would_change:
+        return
+    left = service.soak_s - draft.history.settled_s.get(service.name, float("inf"))
+    if left > 0 and "no_soak" not in draft.consents:
+        draft.refusals.append(
+            "%s: %s has not served long enough, %d of its %d s are left (soak). Finalizing closes the way back without loss; wait, or "
+            "give -e osops_consent=no_soak." % (service.name, wanted, left, service.soak_s)
+        )
+        return
+    component = next(each for each in ordered(recipe, service))
+    host = component.hosts[0]
+    kept = backup_steps(recipe, service, "upgrade", ())
+    key = data_key(service.name)
+    args = {**needs.schema_args(draft.record, recipe, service, component, host), "state": "expand", "act": contract}
+    draft.steps += [
+        *kept,
+        Step(
+            key + "/change", key, host, "upgrade", "change", recipe.module("schema"), args, needs=tuple(step.id for step in kept),
+            deadline_s=int(contract.get("deadline", 3600)), way_back="restore" if kept else "none",
+        ),
+    ]  # fmt: skip
+    draft.batches.append((*(step.target for step in kept), key))
+
+
+def backup(draft: Draft, service: Service) -> None:
+    """Add a backup of a service's data, and its proof."""
+    if service.database is None or not backed_up(service):
+        draft.notes.append("%s: the record names no database to back up" % service.name)
+        return
+    problems = [why for why in [draft.misplaced(service)] if why] or draft.silent([backup_key(service.name)])
+    draft.refusals += problems
+    if not problems:
+        steps = [
+            dataclasses.replace(step, phase="operational") for step in backup_steps(draft.recipes[service.name], service, "", ())
+        ]
+        draft.steps += steps
+        draft.batches.append(tuple(step.target for step in steps))
