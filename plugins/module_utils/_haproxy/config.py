@@ -21,6 +21,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.config_te
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.master import Master
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model import Server, Worker
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.reload import (
+    BUSY,
     Kept,
     Order,
     Reload,
@@ -31,7 +32,6 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.reload im
     proxies,
 )
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules import UP, health
-from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import PASSING
 from ansible_collections.osops.lifecycle.plugins.module_utils._settle import settle
 from ansible_collections.osops.lifecycle.plugins.module_utils._signals import held_back
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
@@ -201,6 +201,7 @@ class Config:
                     "Nothing was done. Give the frontend another bind, or end what listens there.",
                     {"binds": taken},
                 )
+        self.order.check(master.pid)
         self.notes = master.check(self.request.binary, self.file.path, self.text, left_s)
 
     def _act(self, master: Master, terms: Terms, report: Report) -> None:
@@ -225,7 +226,7 @@ class Config:
                 report.changed = False
                 if isinstance(exc, LifecycleError):
                     raise LifecycleError(
-                        "%s The file is as it was before, and HAProxy has read it again." % exc.msg,
+                        "%s The file is as it was before, and HAProxy runs with it." % exc.msg,
                         exc.code,
                         exc.hint,
                         exc.evidence,
@@ -260,7 +261,11 @@ class Config:
     def _undo(self, cause: BaseException, master: Master, deadline_s: float) -> None:
         try:
             self.file.put(self.text_before)
-            self.reload.run(deadline_s, self._right(master, self.text_before))
+            right = self._right(master, self.text_before)
+            try:
+                self.reload.run(deadline_s, right)
+            except LifecycleError:  # it cannot be reloaded; then what counts is that the former worker goes on with all it had
+                self.reload.mend(LEAST_S, right)
             self._prove(master, self.text_before, deadline_s)
             self.file.drop_note()
         except (LifecycleError, OSError) as exc:
@@ -283,7 +288,7 @@ class Config:
                 there = proxies(talk.ask("show stat -1 3 -1"))
                 current = Master.find(talk, self.balancer.look(talk))
         except LifecycleError as exc:
-            if exc.code not in PASSING:
+            if exc.code not in BUSY:
                 raise
             return exc.msg
         if read != text_of.marks_in(text or ""):
@@ -318,7 +323,7 @@ class Config:
                 with self.balancer.open() as talk:
                     worker = self.balancer.look(talk)
             except LifecycleError as exc:
-                if exc.code not in PASSING:
+                if exc.code not in BUSY:
                     raise
                 return 0
             ours = self._servers(worker, self.text)

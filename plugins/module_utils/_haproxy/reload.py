@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils import _systemd
 from ansible_collections.osops.lifecycle.plugins.module_utils._command import run
-from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError, UnknownAnswerError
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError, UnknownAnswerError
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.balancer import Balancer
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.client import Conversation, ask_master
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model import Scope, Worker
@@ -29,6 +29,8 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 # HAProxy 2.6 now and then sleeps through a single USR2: ask again when nothing has happened for this long.
 AGAIN_S = 3.0
 
+# While HAProxy is being reloaded, an answer that is not understood is asked for again, until the deadline.
+BUSY = PASSING | {"unknown_answer"}
 # How long another reload may be under way when ours begins.
 BUSY_S = 5.0
 
@@ -38,6 +40,9 @@ Right = t.Callable[[Conversation], bool]
 
 class Order(t.Protocol):
     """How HAProxy is told to reload."""
+
+    def check(self, master: int) -> None:
+        """Refuse before anything is changed when this would reload something else than the process ``master``."""
 
     def __call__(self, timeout_s: float) -> None:
         """Tell it; it may still be busy with it on return."""
@@ -51,6 +56,16 @@ class UnitOrder:
 
     def __init__(self, unit: str) -> None:
         self.unit = _systemd.check_name(unit)
+
+    def check(self, master: int) -> None:
+        unit = _systemd.show(self.unit)
+        if master != unit.main_pid and master not in _systemd.processes_of(unit.cgroup):
+            raise BadInputError(
+                "HAProxy's master (process %d) does not belong to %s, which is %s."
+                % (master, self.unit, unit.active if unit.exists else "not there"),
+                "haproxy.other_unit",
+                "Give the unit that runs HAProxy as the option reload.",
+            )
 
     def __call__(self, timeout_s: float) -> None:
         done = run(["systemctl", "--no-ask-password", "reload", "--", self.unit], timeout_s)
@@ -212,7 +227,7 @@ class Reload:
                 self._former = self._attempts()
                 return worker.pid, None
             except LifecycleError as exc:
-                if exc.code not in PASSING:
+                if exc.code not in BUSY:
                     raise
                 return 0, exc
 
@@ -238,7 +253,7 @@ class Reload:
                 self._balancer.old(talk, worker, Scope(frozenset()))  # refuses a worker that was replaced meanwhile
                 return _Seen(done=not left, left=tuple(left))
         except LifecycleError as exc:
-            if exc.code not in PASSING:
+            if exc.code not in BUSY:
                 raise
             return _Seen(error=exc)
 

@@ -35,6 +35,9 @@ class Signal:
         self.lab = lab
         self.count = 0
 
+    def check(self, master: int) -> None:
+        assert master == self.lab.master_pid()
+
     def __call__(self, timeout_s: float) -> None:
         self.count += 1
         os.kill(self.lab.master_pid(), signal.SIGUSR2)

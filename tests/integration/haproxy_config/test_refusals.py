@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._signals import end_in_order
 from tests.integration.haproxy.lab import HAPROXY, Client, Lab, until
 from tests.integration.haproxy_config.conftest import Shop, Signal, snapshot
@@ -205,6 +206,42 @@ def test_a_reload_that_fails(shop: Shop) -> None:
     assert order.held
     order.held.close()
     assert shop.act().verdict.passed
+
+
+def test_a_reload_that_is_not_even_heard(shop: Shop) -> None:
+    """systemctl refuses: the worker that runs has never seen the file, and goes on with all that it had."""
+
+    class Deaf(Signal):
+        def __call__(self, timeout_s: float) -> None:
+            self.count += 1
+            raise LifecycleError("systemctl reload failed.", "haproxy.reload_failed")
+
+    shop.lab.raw("set server be/s2 state drain")
+    before = snapshot(shop.conf), shop.proxies(), shop.lab.worker()
+    told = shop.act(order=Deaf(shop.lab))
+    assert (told.verdict.code, told.changed, told.after["file"]) == ("haproxy.reload_failed", False, "missing")
+    assert (snapshot(shop.conf), shop.proxies(), shop.lab.worker()) == before
+    assert shop.lab.mask("be/s2") == 8
+
+
+def test_haproxy_ends_in_the_middle(shop: Shop) -> None:
+    """It cannot be put back, that is said, and the note stays; when HAProxy runs again, the same call ends well."""
+
+    class Ends(Signal):
+        def __call__(self, timeout_s: float) -> None:
+            process = self.lab.process
+            assert process
+            process.terminate()
+            process.wait(10)
+
+    told = shop.act(order=Ends(shop.lab), deadline=12)
+    assert told.verdict.code == "haproxy.not_put_back"
+    assert str(shop.note) in told.verdict.hint
+    assert shop.names() == [".osops-shop.note"]
+    shop.lab.start()
+    again = shop.act(min_up=2)
+    assert again.verdict.passed, again.verdict
+    assert shop.names() == ["osops-shop.cfg"]
 
 
 class Killed(Signal):

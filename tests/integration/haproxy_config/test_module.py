@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module as a playbook sees it: its arguments, its documentation, what it refuses; and with a unit of systemd, on a rig."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.osops.lifecycle.plugins.module_utils._driver_args import DRIVER_ARGS
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.args import BALANCER_ARGS, CONFIG_ARGS
+from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.reload import UnitOrder
+from tests.integration.haproxy.test_module import needs_root, play
+from tests.integration.haproxy_config.conftest import Shop, snapshot
+
+
+@needs_root
+def test_a_playbook_is_refused_and_told_what_is_there(shop: Shop) -> None:
+    """No unit of systemd runs the lab's HAProxy: the last thing that is looked at before the configuration is checked."""
+    given = {
+        "service": "shop", "owner": "test/shop", "folder": str(shop.conf), "socket": shop.lab.admin, "scope": "haproxy-config-test",
+        "frontends": [shop.frontend()], "backend": shop.backend(), "servers": shop.params()["servers"], "reload": "osops-none.service",
+    }  # fmt: skip
+    before = snapshot(shop.conf), shop.lab.worker()
+    unit, line, nothing, arguments, absent = (
+        {"osops.lifecycle.haproxy_config": task}
+        for task in (
+            given,
+            {**given, "frontends": [shop.frontend(options=["backend evil"])]},
+            {"service": "shop", "owner": "test/shop", "socket": "/nowhere.sock", "state": "absent"},
+            {"service": "shop", "owner": "test/shop"},
+            {**given, "state": "absent"},
+        )
+    )
+    refused, line, nothing, arguments, absent = play(shop.lab, [unit, line, nothing, arguments, absent])
+    Path("/var/lib/osops/fence/haproxy-config-test").unlink(missing_ok=True)
+    assert refused["verdict"]["code"] in ("haproxy.other_unit", "systemd.unreachable")
+    assert "osops-none.service" in refused["msg"]
+    assert (refused["failed"], refused["changed"], refused["reloads"]) == (True, False, 0)
+    assert (refused["before"]["file"], refused["before"]["loaded"]) == ("missing", False)
+    assert line["msg"].startswith("frontend shop, options: 'backend evil' begins another section.")
+    assert nothing["verdict"]["code"] == "haproxy.socket_missing"
+    assert "missing" in arguments["msg"] or "required" in arguments["msg"]
+    assert all(name in arguments["msg"] for name in ("frontends", "backend", "servers"))
+    assert (absent["changed"], absent["verdict"]["code"]) == (False, "haproxy.config_absent")
+    assert (snapshot(shop.conf), shop.lab.worker()) == before
+
+
+def test_a_unit_that_is_none() -> None:
+    with pytest.raises(BadInputError, match="not the name of a service unit"):
+        UnitOrder("haproxy.service; reboot")
+
+
+def options(shown: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {
+        name: {
+            **{key: option.get(key) for key in ("type", "default", "choices", "elements")},
+            "required": bool(option.get("required")),
+            "options": options(option.get("suboptions") or option.get("options") or {}),
+        }
+        for name, option in shown.items()
+    }
+
+
+def test_documented_options_are_the_options() -> None:
+    shown = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-doc")), "-t", "module", "-j", "osops.lifecycle.haproxy_config"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    documented = json.loads(shown.stdout)["osops.lifecycle.haproxy_config"]["doc"]["options"]
+    assert options(documented) == options({**DRIVER_ARGS, **BALANCER_ARGS, **CONFIG_ARGS})
+
+
+@pytest.mark.rig
+@pytest.mark.skipif(
+    not os.environ.get("OSOPS_RIG_INVENTORY"), reason="OSOPS_RIG_INVENTORY does not name the inventory of a running rig"
+)
+def test_with_debians_unit(repository: Path) -> None:
+    """On a balancer of the rig, whose HAProxy reads conf.d: through ssh, become and systemctl reload."""
+    from tests.integration.artifact_source.rig import Rig
+
+    rig = Rig(Path(os.environ["OSOPS_RIG_INVENTORY"]).resolve(), repository)
+    name = "osops.lifecycle.haproxy_config"
+    given = {
+        "service": "echo", "owner": "rig/echo", "frontends": [{"name": "echo", "bind": ["127.0.0.1:18999"]}],
+        "backend": {"name": "echo"}, "servers": [{"name": "self", "address": "127.0.0.1:22"}], "min_up": 1,
+    }  # fmt: skip
+    try:
+        predicted = rig.module("lb1", name, given, check=True)
+        made = rig.module("lb1", name, given)
+        again = rig.module("lb1", name, given)
+    finally:
+        gone = rig.module("lb1", name, {"service": "echo", "owner": "rig/echo", "state": "absent"})
+    assert predicted["verdict"]["outcome"] == "pass", predicted
+    assert (made["changed"], made["reloads"], made["after"]["loaded"]) == (True, 1, True), made
+    assert (again["changed"], again["reloads"]) == (False, 0)
+    assert (gone["changed"], gone["after"]["file"], gone["after"]["loaded"]) == (True, "missing", False), gone
+    assert rig.shell("lb1", "ls -A /etc/haproxy/conf.d | grep -c echo || true") == "0"
