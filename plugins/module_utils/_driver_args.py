@@ -49,7 +49,8 @@ def answer(
         before=dict(before or {}),
         after=dict(after or {}),
         verdict=verdict.to_dict(),
-        diff={"before": dict(before or {}), "after": dict(after or {})},
+        # A driver may add more to it, such as the changed lines of a text.
+        diff={**more.get("diff", {}), "before": dict(before or {}), "after": dict(after or {})},
     )
     if verdict.passed:
         module.exit_json(**result)

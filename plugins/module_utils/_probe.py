@@ -12,12 +12,12 @@ import json
 import re
 import typing as t
 
+from ansible_collections.osops.lifecycle.plugins.module_utils import _fill
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._http import HttpError, Reply, Trust, request
 from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
-_PLACE = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 _KEYS = {"name", "method", "path", "url", "headers", "json", "expect", "save", "needs"}
 _EXPECT = {"status", "json", "header", "contains"}
 # An instance that is starting answers like this, or not at all; on the way to its first answer only.
@@ -82,16 +82,7 @@ def parse(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[Request]:
 
 def fill(value: t.Any, known: t.Mapping[str, t.Any]) -> t.Any:
     """``value`` with every ``{name}`` replaced, through lists and mappings; a string that is one name keeps its type."""
-    if isinstance(value, str):
-        whole = _PLACE.fullmatch(value)
-        if whole:
-            return _lookup(whole.group(1), known)
-        return _PLACE.sub(lambda place: str(_lookup(place.group(1), known)), value)
-    if isinstance(value, t.Mapping):
-        return {key: fill(item, known) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [fill(item, known) for item in value]
-    return value
+    return _fill.fill(value, lambda name: _lookup(name, known))
 
 
 def _lookup(name: str, known: t.Mapping[str, t.Any]) -> t.Any:

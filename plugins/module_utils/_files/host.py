@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Note that this module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""The user and the unit of a service on this host: seen, made, and taken away."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import typing as t
+
+from ansible_collections.osops.lifecycle.plugins.module_utils import _systemd
+from ansible_collections.osops.lifecycle.plugins.module_utils._command import run
+from ansible_collections.osops.lifecycle.plugins.module_utils._deadline import Deadline
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import DeadlineError, LifecycleError
+from ansible_collections.osops.lifecycle.plugins.module_utils._files.disk import gid_of
+from ansible_collections.osops.lifecycle.plugins.module_utils._files.model import User
+from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub
+from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
+
+# Stands in the comment field of every user that we make: it says so even when we were killed right after.
+MADE_BY = "osops.lifecycle"
+_PROC = "/proc"
+
+
+def user_exists(name: str) -> bool:
+    return _account(name) is not None
+
+
+def user_is_ours(name: str) -> bool:
+    account = _account(name)
+    return account is not None and account.pw_gecos == MADE_BY
+
+
+def _account(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def make_user(user: User) -> None:
+    """Make the system user when it is missing. Its home is not made: folders are named one by one."""
+    if user_exists(user.name):
+        return
+    shell = next((path for path in ("/usr/sbin/nologin", "/sbin/nologin") if os.path.exists(path)), "/bin/false")
+    group = ["--user-group"] if gid_of(user.name) is None else ["--gid", user.name]
+    argv = ["useradd", "--system", *group, "--home-dir", user.home, "--no-create-home", "--shell", shell]
+    done = run([*argv, "--comment", MADE_BY, "--", user.name], 60.0)
+    if not user_exists(user.name):
+        raise LifecycleError(
+            "useradd could not make the user %s: %s" % (user.name, scrub(done.err.strip())), "files.user", "Make it by hand."
+        )
+
+
+def processes_of(name: str) -> list[int]:
+    """Processes that run as the user, by any of their four user ids."""
+    account = _account(name)
+    found = []
+    for pid in os.listdir(_PROC) if account else []:
+        if pid.isdigit() and account:
+            with contextlib.suppress(OSError), open("%s/%s/status" % (_PROC, pid), encoding="utf-8", errors="replace") as handle:
+                ids = re.search(r"(?m)^Uid:\s+(.*)$", handle.read())
+                if ids and str(account.pw_uid) in ids.group(1).split():
+                    found.append(int(pid))
+    return sorted(found)
+
+
+def remove_user(name: str) -> None:
+    done = run(["userdel", "--", name], 60.0)
+    if user_exists(name):
+        raise LifecycleError(
+            "userdel could not remove the user %s: %s" % (name, scrub(done.err.strip())), "files.user", "Remove it by hand."
+        )
+
+
+# Units.
+
+
+def _systemctl(*arguments: str) -> tuple[int, str, str]:
+    done = run(["systemctl", "--no-ask-password", *arguments], 60.0)
+    return done.rc, done.out.strip(), done.err.strip()
+
+
+def unit_word(unit: str, there: bool) -> str:
+    """enabled, disabled or missing; ``there``: its file is there."""
+    if not unit or not there:
+        return "missing"
+    _rc, said, err = _systemctl("is-enabled", "--", unit)
+    if not said:
+        raise LifecycleError("systemd does not say whether %s is enabled: %s" % (unit, err), "systemd.unreachable")
+    return "enabled" if said == "enabled" else "disabled"
+
+
+def needs_reload(unit: str) -> bool:
+    """True when systemd has read another file than the one that is there now."""
+    return _systemctl("show", "--property=NeedDaemonReload", "--value", "--", unit)[1] == "yes"
+
+
+def reload() -> None:
+    rc, _out, err = _systemctl("daemon-reload")
+    if rc != 0:
+        raise LifecycleError("systemctl daemon-reload failed: %s" % scrub(err), "systemd.reload", "See the journal of this host.")
+
+
+def enable(unit: str) -> None:
+    rc, _out, err = _systemctl("enable", "--", unit)
+    if rc != 0:
+        raise LifecycleError(
+            "systemctl enable %s failed: %s" % (unit, scrub(err)), "systemd.enable", "See systemctl status %s." % unit
+        )
+
+
+def cgroup_processes(unit: str) -> list[int]:
+    return _systemd.processes_of(_systemd.show(unit).cgroup)
+
+
+def retire(unit: str, deadline: Deadline) -> None:
+    """Stop the unit, prove that no process of it is left, and disable it."""
+    seen = _systemd.show(unit)
+    if not seen.stopped:
+        _systemd.order("stop", unit)
+        ended = wait(lambda: _systemd.show(unit), lambda now: now.stopped, deadline.remaining(), poll_s=0.2)
+        gone = wait(lambda: _systemd.processes_of(seen.cgroup), lambda pids: not pids, min(2.0, deadline.remaining()))
+        if not ended.reached or not gone.reached:
+            raise DeadlineError(
+                "%s was asked to stop and is still %s (processes: %s)."
+                % (unit, ended.last.active, ", ".join(map(str, gone.last)) or "none"),
+                "files.unit_stop",
+                "No file was removed. Look why it does not end, or allow it more time (deadline).",
+            )
+    if seen.exists:
+        rc, _out, err = _systemctl("disable", "--", unit)
+        if rc != 0:
+            raise LifecycleError("systemctl disable %s failed: %s" % (unit, scrub(err)), "systemd.disable")
+        _systemd.forget_failure(unit)
+
+
+def still_running(name: str, besides: t.Container[int]) -> list[int]:
+    return [pid for pid in processes_of(name) if pid not in besides]
