@@ -101,7 +101,7 @@ class Config:
         self.text_before: str | None = None
         self.found: str | None = None
         self.kept: Kept = {}
-        self.reload = Reload(balancer, order, {}, ())
+        self.reload = Reload(balancer, order, {}, {}, ())
         self.notes: list[str] = []
         self.touched = False
 
@@ -140,8 +140,9 @@ class Config:
         if terms.check:
             report.after = {**report.before, **self.wanted}
             return self._verdict("would be")
-        self.kept = merge(note.kept if note else {}, worker)
-        self.reload = Reload(self.balancer, self.order, self.kept, self._own_backends())
+        older = note.kept if note else {}
+        self.kept = merge(older, worker)
+        self.reload = Reload(self.balancer, self.order, self.kept, older, self._own_backends())
         self._act(master, terms, report)
         return self._verdict("is now")
 

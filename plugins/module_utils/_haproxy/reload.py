@@ -166,9 +166,10 @@ class _Seen:
 class Reload:
     """Reloads, each measured: ``seconds`` from the order until all that others had set was back and proven."""
 
-    def __init__(self, balancer: Balancer, order: Order, kept: Kept, ours: t.Collection[str]) -> None:
-        """``kept`` is what servers were set to; in the backends ``ours``, defaults may change."""
-        self._balancer, self._order, self._kept, self._ours = balancer, order, kept, ours
+    def __init__(self, balancer: Balancer, order: Order, kept: Kept, older: Kept, ours: t.Collection[str]) -> None:
+        """``kept`` is what servers are set to, ``older`` what an act that was cut has seen; in the backends ``ours``, defaults may change."""
+        self._balancer, self._order, self._kept, self._older, self._ours = balancer, order, kept, older, ours
+        self._fresh = True
         self.seconds: list[float] = []
         self.put_back: set[str] = set()
         self._former: tuple[int, int] | None = None
@@ -225,6 +226,8 @@ class Reload:
                     worker = self._balancer.look(talk)
                     self._balancer.find_old_workers(talk, worker)
                 self._former = self._attempts()
+                if self._fresh:  # as late as can be: a drain of this second counts too
+                    self._kept, self._fresh = merge(self._older, worker), False
                 return worker.pid, None
             except LifecycleError as exc:
                 if exc.code not in BUSY:

@@ -102,8 +102,15 @@ class Shop:
 
     def sessions(self) -> int:
         """Requests that our servers have in hand (``show stat shop`` would show the frontend of that name)."""
+        return self._sum(4)
+
+    def requests(self) -> int:
+        """Requests that this worker has given to our servers so far; its own checks do not count."""
+        return self._sum(7)
+
+    def _sum(self, column: int) -> int:
         lines = self.lab.raw("show stat -1 4 -1").splitlines()
-        return sum(int(line.split(",")[4]) for line in lines if line.startswith("shop,"))
+        return sum(int(line.split(",")[column]) for line in lines if line.startswith("shop,"))
 
     def names(self) -> list[str]:
         return sorted(os.listdir(self.conf))
