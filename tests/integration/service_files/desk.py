@@ -10,6 +10,8 @@ import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
+
 from ansible_collections.osops.lifecycle.plugins.module_utils._deadline import Deadline
 from ansible_collections.osops.lifecycle.plugins.module_utils._driver_args import answer
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
@@ -22,6 +24,15 @@ NAME = "keystone-api"
 PASSWORD = "p-4f1c9a7b"  # noqa: S105 - no real one
 SECRETS = {"database_password": PASSWORD, "fernet_secret": "f-66d0e1c2"}
 VALUES = {"database_host": "192.0.2.20"}
+
+
+def example() -> dict[str, Any]:
+    """The first example of the module's documentation, with secrets instead of variables."""
+    from ansible_collections.osops.lifecycle.plugins.modules.service_files import EXAMPLES
+
+    args = dict(yaml.safe_load(EXAMPLES)[0]["osops.lifecycle.service_files"])
+    assert set(args["secrets"]) == set(SECRETS)
+    return dict(args, secrets=SECRETS)
 
 
 class _Answered(Exception):
