@@ -11,7 +11,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
-from ansible_collections.osops.lifecycle.plugins.plugin_utils import _door, doors
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import _door, doors, shown
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 STATES = ["opened", "back", "closed", "paused", "cancelled", "shown"]
@@ -36,7 +36,9 @@ class ActionModule(ActionBase):
             settings = doors.Settings.read(task_vars)
             if args["state"] == "opened":
                 return _door.opened(args["verb"], task_vars, check_mode=self._task.check_mode)
-            if args["state"] in ("paused", "cancelled", "shown"):
+            if args["state"] == "shown":
+                return shown.answer(task_vars)
+            if args["state"] in ("paused", "cancelled"):
                 return _door.steered(args["state"], task_vars)
             if not args["run"]:
                 return _door.nothing_opened()

@@ -22,7 +22,8 @@ options:
       - V(back) lists the targets of the way back, which are none when nothing failed.
       - V(closed) gives the run the state it ends in. The task fails unless that is what O(verb) asked for, or a pause.
       - V(paused) and V(cancelled) take effect before the next batch.
-      - V(shown) returns the newest runs.
+      - V(shown) returns the newest runs, and how many instances run which version. The variables C(osops_runs) and C(osops_format) say
+        how many runs, and which of RV(lines) and RV(status) the playbook shows.
     type: str
     choices: [opened, back, closed, paused, cancelled, shown]
     required: true
@@ -99,6 +100,16 @@ lines:
   type: list
   elements: str
   sample: ["keystone runs 29.0.2 on 3 of 3 hosts"]
+status:
+  description: The newest runs of the cloud, and its components with the number of instances of each version; see C(data/schemas/status.json).
+  returned: when O(state=shown)
+  type: dict
+  sample: {"cloud": "rig", "at": "2026-11-20T10:15:52Z", "runs": [], "components": []}
+format:
+  description: What C(osops_format) asked for, V(table) or V(json).
+  returned: when O(state=shown)
+  type: str
+  sample: table
 code:
   description: A stable word for the reason, such as V(input.switch).
   returned: failure

@@ -117,22 +117,12 @@ def opened(verb: str, task_vars: t.Any, check_mode: bool) -> Result:
 
 
 def steered(state: str, task_vars: t.Any) -> Result:
-    """Pause or cancel the open run of the services, or show the newest runs of the cloud."""
+    """Pause or cancel the open run of the services."""
     settings = doors.Settings.read(task_vars)
     if not doors.store_exists(settings.store):
         return {"changed": False, "runs": [], "lines": ["no run has been made with this store"]}
     store = Store(settings.store)
     runs = store.runs(record_file.cloud_of(settings.record), settings.services)
-    if state == "shown":
-        shown = []
-        for run in runs[:5]:
-            made, back = store.plan(run.id), store.back(run.id)
-            entries = store.entries(run.id)
-            stands = status.where_it_stands(made, entries)
-            shown.append({"id": run.id, "verb": run.verb, "state": run.state, "reason": run.reason, "stands": stands,
-                          "lines": status.run_lines(run, made, back, entries)})  # fmt: skip
-        lines = [line for run in shown for line in run["lines"]]
-        return {"changed": False, "runs": shown, "lines": lines or ["no run has been made on this cloud"]}
     going = [run for run in runs if run.state == "running" or (run.state, state) == ("paused", "cancelled")]
     if not going:
         raise BadInputError("No run of this cloud is going on that could be %s." % state, "run.none")

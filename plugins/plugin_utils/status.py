@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a person reads: the last lines of a run, the status of a cloud, a plan on paper. Pure."""
+"""What a person reads: the last lines of a run, a plan on paper. Pure."""
 
 from __future__ import annotations
 
-import datetime
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import acted, last_kinds
@@ -96,13 +95,3 @@ def on_paper(plan: Plan) -> list[str]:
                 if row := rows.get((target, do)):
                     lines.append("  %-8s %s (at most %d s; way back: %s)" % (do, target, row.deadline_s, row.way_back))
     return lines
-
-
-def run_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
-    """One run for the playbook status."""
-    began = datetime.datetime.fromtimestamp(run.created, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    lines = last_lines(run, plan, back, entries)
-    kinds = last_kinds(entries, BACK if run.state == "rolling_back" else OUT)
-    working = sorted(step for step, kind in kinds.items() if kind == "intent")
-    lines.insert(1, "began %s by %s, process %s on %s" % (began, run.actor, run.holder.get("pid"), run.holder.get("node")))
-    return [*lines[:2], *(["in hand: %s" % ", ".join(working)] if working else []), *lines[2:]]

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
 import time
 import typing as t
+import urllib.parse
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError, StaleTokenError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import model
@@ -40,7 +42,7 @@ else:
         "osops_run",
         _meta,
         sa.Column("id", sa.String(64), primary_key=True),
-        sa.Column("cloud", sa.String(64), nullable=False, index=True),
+        sa.Column("cloud", sa.String(64), nullable=False),
         sa.Column("verb", sa.String(32), nullable=False),
         sa.Column("services", sa.Text, nullable=False),
         sa.Column("plan_hash", sa.String(64), nullable=False),
@@ -53,6 +55,7 @@ else:
         sa.Column("holder", sa.Text, nullable=False),
         sa.Column("actor", sa.String(255), nullable=False),
         sa.Column("created", sa.Float(53), nullable=False),
+        sa.Index("osops_run_newest", "cloud", "token"),
     )
     _plans = sa.Table(
         "osops_plan",
@@ -92,13 +95,17 @@ else:
 
 GRACE_S = 120.0
 """How long a lease outlives the deadline of the step in hand: time for the tasks between two steps."""
+_MADE_BY_OTHERS = {"mode": "rw", "uri": "true"}
 _JSON_OF_ENTRY = ("holder", "before", "after", "verdict")
 
 
 class Store:
-    """All that a run must remember. ``url`` is an SQLAlchemy URL; ``clock`` gives seconds (wall clock, shared by holders)."""
+    """All that a run must remember. ``url`` is an SQLAlchemy URL; ``clock`` gives seconds (wall clock, shared by holders).
 
-    def __init__(self, url: str, clock: t.Callable[[], float] = time.time) -> None:
+    ``watch`` is for those who only look: it makes nothing, changes nothing, never keeps a run waiting, and gives up soon.
+    """
+
+    def __init__(self, url: str, clock: t.Callable[[], float] = time.time, watch: bool = False) -> None:
         self.url = url
         self.clock = clock
         if not HAS_SQLALCHEMY:
@@ -113,11 +120,15 @@ class Store:
                     raise BadInputError(
                         "The store's SQLite path must be absolute.", "store.url", "sqlite:////var/lib/osops/store.db"
                     )
-                folder = pathlib.Path(parsed.database).parent
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                # The journal is nobody else's business; SQLite gives its -wal and -shm files the mode of the main file.
-                os.close(os.open(parsed.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": 60} if self._sqlite else {})
+                if not watch:
+                    folder = pathlib.Path(parsed.database).parent
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    # The journal is nobody else's business; SQLite gives its -wal and -shm files the mode of the main file.
+                    os.close(os.open(parsed.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+                else:  # a file that is not there is not made
+                    parsed = parsed.set(database="file:" + urllib.parse.quote(parsed.database), query=_MADE_BY_OTHERS)
+            patience = {"timeout": 2 if watch else 60} if self._sqlite else {"connect_timeout": 2} if watch else {}
+            self._engine = sa.create_engine(parsed, poolclass=NullPool, connect_args=patience)
         except sa.exc.ArgumentError as exc:
             raise BadInputError("The store's URL cannot be read.", "store.url", "Use an SQLAlchemy URL.") from exc
         except ImportError as exc:
@@ -129,10 +140,13 @@ class Store:
                 "The store cannot be opened: %s." % exc.strerror, "store.unusable", "Nothing was changed."
             ) from exc
         if self._sqlite:
-            sa.event.listen(self._engine, "connect", _sqlite_connect)
-            sa.event.listen(self._engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+            sa.event.listen(self._engine, "connect", _sqlite_watch if watch else _sqlite_connect)
+            sa.event.listen(self._engine, "begin", lambda c: c.exec_driver_sql("BEGIN" if watch else "BEGIN IMMEDIATE"))
         with self._writing() as c:
-            _meta.create_all(c)
+            if not watch:
+                _meta.create_all(c)
+            elif not sa.inspect(c).has_table(_runs.name):
+                raise BadInputError("No run has been made with this store.", "store.none")
 
     @contextlib.contextmanager
     def _writing(self) -> t.Iterator[sa.Connection]:
@@ -231,14 +245,27 @@ class Store:
         with self._writing() as c:
             return self._locked_run(c, run)
 
-    def runs(self, cloud: str, services: t.Sequence[str] = ()) -> list[model.Run]:
-        """The runs of a cloud (that touch one of ``services``, when given), newest first."""
+    def runs(self, cloud: str, services: t.Sequence[str] = (), newest: int | None = None) -> list[model.Run]:
+        """The runs of a cloud (that touch one of ``services``, when given), newest first; not more than the ``newest``."""
         with self._writing() as c:
-            return self._runs_of(c, cloud, services)
+            return self._runs_of(c, cloud, services, newest)
 
-    def _runs_of(self, c: sa.Connection, cloud: str, services: t.Sequence[str]) -> list[model.Run]:
-        rows = c.execute(sa.select(_runs).where(_runs.c.cloud == cloud).order_by(_runs.c.token.desc())).mappings()
-        return [run for run in map(_run, rows) if not services or set(run.services) & set(services)]
+    def _runs_of(self, c: sa.Connection, cloud: str, services: t.Sequence[str], newest: int | None = None) -> list[model.Run]:
+        query = sa.select(_runs).where(_runs.c.cloud == cloud).order_by(_runs.c.token.desc())
+        rows = c.execute(query if services else query.limit(newest)).mappings()
+        ours = (run for run in map(_run, rows) if not services or set(run.services) & set(services))
+        return list(itertools.islice(ours, newest))
+
+    def progress(self, run: str) -> tuple[model.Run, list[model.Entry]]:
+        """A run and its journal without what was seen: the cheap read of those who watch. It waits for no lock of a row."""
+        kept = (_journal.c[name] for name in ("seq", "run", "step", "way", "attempt", "kind", "token", "at", "deadline_at"))
+        with self._writing() as c:
+            row = c.execute(sa.select(_runs).where(_runs.c.id == run)).mappings().first()
+            rows = c.execute(sa.select(*kept).where(_journal.c.run == run).order_by(_journal.c.seq)).mappings()
+            entries = [model.Entry(**entry) for entry in rows]
+        if row is None:
+            raise BadInputError("There is no run %s in this store." % run, "store.no_run")
+        return _run(row), entries
 
     def _next_token(self, c: sa.Connection, cloud: str, now: float) -> int:
         """Higher than every token given before, and than those of a store that was lost: it starts from the clock."""
@@ -356,6 +383,11 @@ def _insert(c: sa.Connection, entry: model.Entry) -> None:
 
 def _run(row: sa.RowMapping) -> model.Run:
     return model.Run(**{**dict(row), "services": tuple(json.loads(row["services"])), "holder": json.loads(row["holder"])})
+
+
+def _sqlite_watch(connection: t.Any, _record: t.Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON")
 
 
 def _sqlite_connect(connection: t.Any, _record: t.Any) -> None:

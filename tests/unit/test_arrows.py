@@ -24,7 +24,7 @@ SHARED = {"_errors", "_verdict", "_wait"}
 # Pure: from data to data. They open, run, wait for and ask nothing.
 PURE = {
     "model.py", "plan.py", "draft.py", "rolling.py", "greenfield.py", "upkeep.py", "needs.py", "back.py", "steps.py", "observed.py",
-    "hops.py", "status.py",
+    "hops.py", "status.py", "overview.py", "progress.py",
 }  # fmt: skip
 SIDE_EFFECTS = {"os", "subprocess", "socket", "pathlib", "shutil", "signal", "threading", "urllib", "time", "random"}
 THIRD_PARTY_OF_THE_MIND = {"yaml": {"knowledge.py", "record.py"}, "jsonschema": {"knowledge.py"}, "sqlalchemy": {"store.py"}}

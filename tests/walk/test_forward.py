@@ -93,8 +93,10 @@ def test_two_clouds_share_a_store(worlds: Worlds) -> None:
     assert (one.versions(), two.versions()) == (["1.0", "1.0"], ["2.0", "2.0"])
     shown = two.run("status")
     assert shown.rc == 0
-    assert "upgrade of echo on two: SUCCEEDED" in shown.out
-    assert "on one" not in shown.out
+    assert '"two at ' in shown.out
+    assert Told(two).run.id in shown.out
+    assert "SUCCEEDED" in shown.out
+    assert Told(one).run.id not in shown.out
     assert Told(one).run.state == "running"
     assert process.poll() is None
 
