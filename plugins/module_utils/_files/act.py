@@ -16,7 +16,14 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._errors import Bad
 from ansible_collections.osops.lifecycle.plugins.module_utils._files import disk, host
 from ansible_collections.osops.lifecycle.plugins.module_utils._files.books import ROOT, Books, Manifest
 from ansible_collections.osops.lifecycle.plugins.module_utils._files.model import User, digest
-from ansible_collections.osops.lifecycle.plugins.module_utils._files.view import Plan, View, equal, make_plan, user_in_use
+from ansible_collections.osops.lifecycle.plugins.module_utils._files.view import (
+    Plan,
+    View,
+    equal,
+    make_plan,
+    rotated_away,
+    user_in_use,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._files.wanted import Place, Wanted, check_revision, parse
 from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Act, Report, Terms
 from ansible_collections.osops.lifecycle.plugins.module_utils._settle import matches, settle
@@ -123,8 +130,11 @@ def _former(view: View, revision: str) -> Wanted:
     except LifecycleError:  # Somebody was in our books: what can be seen is better than nothing.
         stored = _as_seen(view)
     entries, data = dict(stored.owned.entries), dict(stored.data)
+    gone = rotated_away(view)
     for path, entry in held.entries.items():
-        if entry.once and view.seen[path].kind == "file":
+        if path in gone:
+            entries[path] = dataclasses.replace(entry, sha256="")
+        elif entry.once and view.seen[path].kind == "file":
             data[path] = view.seen[path].data
             entries[path] = dataclasses.replace(entry, sha256=digest(data[path]))
     return Wanted(dataclasses.replace(held, entries=entries), data)

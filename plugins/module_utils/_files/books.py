@@ -188,6 +188,8 @@ class Books:
         owned = Owned.from_dict(stored["owned"])
         data: dict[str, bytes] = {}
         for path in owned.files():
+            if not owned.entries[path].sha256:
+                continue  # A key that had been rotated away.
             content = _read(os.path.join(self.revisions_folder, revision, owned.entries[path].sha256))
             if content is None or digest(content) != owned.entries[path].sha256:
                 raise LifecycleError(
@@ -207,7 +209,8 @@ class Books:
         folder = os.path.join(self.revisions_folder, revision)
         numbers = [self._number(name) for name in self._names()]
         self._make_folder(folder)
-        blobs = {wanted.owned.entries[path].sha256: wanted.data[path] for path in wanted.owned.files()}
+        hashes = {path: wanted.owned.entries[path].sha256 for path in wanted.owned.files()}
+        blobs = {sha256: wanted.data[path] for path, sha256 in hashes.items() if sha256}
         for name, content in blobs.items():
             if _read(os.path.join(folder, name)) != content:
                 _write(os.path.join(folder, name), content)

@@ -124,15 +124,17 @@ def retire(unit: str, deadline: Deadline) -> None:
     seen = _systemd.show(unit)
     if not seen.stopped:
         _systemd.order("stop", unit)
-        ended = wait(lambda: _systemd.show(unit), lambda now: now.stopped, deadline.remaining(), poll_s=0.2)
-        gone = wait(lambda: _systemd.processes_of(seen.cgroup), lambda pids: not pids, min(2.0, deadline.remaining()))
-        if not ended.reached or not gone.reached:
-            raise DeadlineError(
-                "%s was asked to stop and is still %s (processes: %s)."
-                % (unit, ended.last.active, ", ".join(map(str, gone.last)) or "none"),
-                "files.unit_stop",
-                "No file was removed. Look why it does not end, or allow it more time (deadline).",
-            )
+    ended = wait(lambda: _systemd.show(unit), lambda now: now.stopped, deadline.remaining(), poll_s=0.2)
+    # A unit that has stopped may not name its control group any more, and still have left processes in it.
+    cgroup = seen.cgroup or "/system.slice/" + unit
+    gone = wait(lambda: _systemd.processes_of(cgroup), lambda pids: not pids, min(2.0, deadline.remaining()))
+    if not ended.reached or not gone.reached:
+        raise DeadlineError(
+            "%s was asked to stop and is %s, with process %s."
+            % (unit, ended.last.active, ", ".join(map(str, gone.last)) or "unknown"),
+            "files.unit_stop",
+            "No file was removed. Look why it does not end, or allow it more time (deadline).",
+        )
     if seen.exists:
         rc, _out, err = _systemctl("disable", "--", unit)
         if rc != 0:

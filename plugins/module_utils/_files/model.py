@@ -20,7 +20,10 @@ MACHINE_ID = "/etc/machine-id"
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One path as it is to be. ``once``: written when missing, and not looked into after. ``secret``: never shown."""
+    """One path as it is to be. ``once``: written when missing, and not looked into after. ``secret``: never shown.
+
+    A file without ``sha256`` is one that is written once and had been rotated away when its revision was kept.
+    """
 
     kind: str
     mode: str

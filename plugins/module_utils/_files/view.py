@@ -196,17 +196,25 @@ def make_plan(view: View) -> Plan:
     return plan
 
 
-def _rotated(view: View, target: Owned) -> set[str]:
+def rotated_away(view: View) -> set[str]:
     """Files that are written once and were taken away since, by whoever looks after them: a sister of them is still there.
 
     Keystone's key rotation drops the oldest key; bringing it back would be a change in every run. When all of a folder
     are gone they were lost, and are written again.
     """
-    if view.manifest.pending:
-        return set()
-    once = [path for path, entry in view.manifest.held.entries.items() if entry.once and path in target.entries]
+    held, begun = view.manifest.held.entries, view.manifest.begun
+    once = [path for path, entry in held.items() if entry.once]
     living = {os.path.dirname(path) for path in once if view.words[path] != "missing"}
-    return {path for path in once if view.words[path] == "missing" and os.path.dirname(path) in living}
+    gone = {path for path in once if view.words[path] == "missing" and os.path.dirname(path) in living}
+    # Unless it was ourselves, in an act that was cut.
+    return {path for path in gone if all(path in owned.entries for owned in begun)}
+
+
+def _rotated(view: View, target: Owned) -> set[str]:
+    """What of the target is to stay away: rotated away, or so already when the revision that comes back was left."""
+    gone = rotated_away(view)
+    once = {path: entry for path, entry in target.entries.items() if entry.once and view.words[path] == "missing"}
+    return {path for path, entry in once.items() if path in gone or not entry.sha256}
 
 
 def _plan_paths(view: View, plan: Plan) -> None:

@@ -113,6 +113,7 @@ def test_a_unit_that_leaves_processes_behind_keeps_everything(rig: Rig, before: 
     answer = call(rig, {**WHO, "state": "absent", "deadline": 10})
     assert (answer["verdict"]["outcome"], answer["verdict"]["code"]) == ("fail", "files.unit_stop"), answer
     assert picture(rig) == there
+    assert call(rig, {**WHO, "state": "absent", "deadline": 10})["verdict"]["code"] == "files.unit_stop"
     rig.shell(HOST, "pkill -u %s; sleep .5" % USER)
     gone = call(rig, {**WHO, "state": "absent"})
     assert (gone["verdict"]["outcome"], gone["left_over"]) == ("pass", [])

@@ -52,6 +52,19 @@ def test_undo_of_absent_brings_all_back_with_the_keys_of_today(desk: Desk) -> No
     assert (tree(desk.etc), back["after"]["revision"]) == (there, gone["before"]["revision"])
 
 
+def test_a_key_that_was_rotated_away_stays_away(desk: Desk) -> None:
+    desk.call(**desk.wanted())
+    desk.path("fernet-keys/1").unlink()
+    there = tree(desk.etc)
+    changed = desk.call(**desk.wanted("true"))
+    desk.call(**changed["undo"])
+    assert tree(desk.etc) == there
+    gone = desk.absent()
+    back = desk.call(**gone["undo"])
+    assert (tree(desk.etc), back["after"]["revision"]) == (there, gone["before"]["revision"])
+    assert desk.call(**desk.wanted())["changed"] is False
+
+
 def test_the_current_revision_can_be_brought_back_too(desk: Desk) -> None:
     made = desk.call(**desk.wanted())
     there = tree(desk.etc)
