@@ -66,6 +66,7 @@ class Job:
     """What to run: ``commands`` one after the other until one fails, as ``user``, with exactly ``env``.
 
     ``files`` (name -> text) lie beside the output, readable by root only, and may be named in commands as ``{job}/NAME``.
+    ``properties`` of the unit (``MemoryMax=256M``) bound what all of it may take.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Job:
     user: str = ""
     files: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     root: str = ROOT
+    properties: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):
@@ -152,6 +154,7 @@ def _start(job: Job) -> None:
     _systemd.forget_failure(job.unit)
     begin = ["systemd-run", "--unit", job.unit, "--collect", "--quiet", "--property=KillMode=control-group"]
     begin += ["--property=TimeoutStopSec=%d" % STOP_S, "--description", "osops.lifecycle %s" % job.name]
+    begin += ["--property=" + given for given in job.properties]
     done = run([*begin, sys.executable, "-I", os.path.join(job.folder, "run.py"), job.folder], 30.0)
     if done.rc != 0:
         raise LifecycleError("systemd-run refused to start the job %s: %s" % (job.name, done.err.strip()), "job.start")

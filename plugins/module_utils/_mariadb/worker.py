@@ -1,0 +1,400 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Note that this module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""The long part of backup and restore: a program of its own, run by a job on the host (``python worker.py SPEC``).
+
+It is shipped as text and outlives the module, so it imports the standard library only. SPEC is a JSON file (see backup.py); the
+administrator's password, where there is one, comes in the environment. The last line of its output is its answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import typing as t
+
+ANSWER = "OSOPS-ANSWER "
+MARK = "osops.lifecycle backup 1"
+PASSWORD = "OSOPS_ADMIN_PASSWORD"  # noqa: S105 - the name of a variable
+DUMP = (
+    *("--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob", "--order-by-primary"),
+    *("--skip-dump-date", "--max-allowed-packet=1G", "--default-character-set=utf8mb4"),
+)
+# The server of a proof hears nobody but us, starts nothing by itself, and need not survive a power cut.
+SERVER = """--skip-networking --skip-log-bin --skip-slave-start --event-scheduler=OFF --local-infile=0 --max-connections=10
+--performance-schema=OFF --key-buffer-size=1M --aria-pagecache-buffer-size=8M --max-allowed-packet=1G --skip-innodb-doublewrite
+--innodb-flush-log-at-trx-commit=0 --innodb-fast-shutdown=2"""
+UNPROVEN = "Go on without this backup only if you have another one."
+COUNT = "SELECT COUNT(*) FROM %s.%s;\n"
+_END = b"-- Dump completed"
+_POSITION = re.compile(rb"MASTER_LOG_FILE='([^']+)', MASTER_LOG_POS=(\d+)")
+
+
+class Failed(Exception):
+    """What went wrong, as the module will say it."""
+
+    def __init__(self, msg: str, code: str, hint: str = "", **evidence: t.Any) -> None:
+        super().__init__(msg)
+        self.answer = {"msg": msg, "code": code, "hint": hint, "evidence": evidence}
+
+
+def say(text: str) -> None:
+    print(time.strftime("%H:%M:%S ", time.gmtime()) + text, flush=True)
+
+
+def literal(text: str) -> str:
+    return "'%s'" % text.replace("\\", "\\\\").replace("'", "''")
+
+
+def name_literal(name: str) -> str:
+    return "`%s`" % name.replace("`", "``")
+
+
+def write_json(path: str, data: t.Mapping[str, t.Any]) -> None:
+    """Replace a file at once, readable by us only, and on the disk before anything is done that it tells of."""
+    handle = os.open(path + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(data, file, indent=1, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(path + ".tmp", path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def digest_of(path: str) -> str:
+    """sha256 of a file."""
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+class Dumped(t.NamedTuple):
+    """What a dump is: its size and digest, the digest of what it says of the data alone, and where the binary log was."""
+
+    bytes: int
+    sha256: str
+    content: str
+    position: t.Any
+
+
+class Link:
+    """A server, reached over its socket with the programs of this host."""
+
+    def __init__(self, bin_: t.Mapping[str, str], socket: str, user: str, folder: str, password: str = "") -> None:
+        self.bin, self.socket = bin_, socket
+        self.options = os.path.join(folder, "client.cnf")
+        handle = os.open(self.options, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write('[client]\nsocket="%s"\nuser="%s"\n' % (socket, user))
+            if password:
+                file.write('password="%s"\n' % password.replace("\\", "\\\\").replace('"', '\\"'))
+
+    def argv(self, name: str, *more: str) -> list[str]:
+        return [self.bin[name], "--defaults-file=" + self.options, *more]
+
+    def run(self, sql: str) -> list[str]:
+        argv = self.argv("mariadb", "--batch", "--raw", "--skip-column-names", "--default-character-set=utf8mb4")
+        done = subprocess.run(argv, input=sql, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise Failed("MariaDB refused a statement: %s" % done.stderr.strip()[-400:], "database.sql")
+        return done.stdout.splitlines()
+
+    def rows(self, sql: str) -> list[list[t.Any]]:
+        return [json.loads(line) for line in self.run(sql)]
+
+    def tables(self, database: str) -> list[str]:
+        """The tables of a database that hold rows, in the order of their names."""
+        sql = "SELECT JSON_ARRAY(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_TYPE = 'BASE TABLE'"
+        return [str(row[0]) for row in self.rows(sql % literal(database) + " ORDER BY BINARY TABLE_NAME;")]
+
+    def count(self, database: str) -> dict[str, int]:
+        """How many rows each table has, counted."""
+        tables, place = self.tables(database), name_literal(database)
+        rows = self.run("".join(COUNT % (place, name_literal(name)) for name in tables)) if tables else []
+        return {name: int(row) for name, row in zip(tables, rows)}
+
+    def dump(self, database: str, path: str = "", position: bool = False, limit_s: float = threading.TIMEOUT_MAX) -> Dumped:
+        """Dump a database, into a file or only to know what it would be. Raises Failed for one that is not whole."""
+        more = ("--master-data=2",) if position else ()
+        whole, content, size, ended = hashlib.sha256(), hashlib.sha256(), 0, False
+        head = b""
+        with contextlib.ExitStack() as held:
+            errors = held.enter_context(tempfile.TemporaryFile())
+            file: t.IO[bytes] | None = None
+            if path:
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                file = held.enter_context(os.fdopen(handle, "wb"))
+            argv = self.argv("mariadb-dump", *DUMP, *more, database)
+            process = held.enter_context(
+                subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, bufsize=1 << 20)
+            )
+            held.callback(process.kill)
+            timer = threading.Timer(min(limit_s, threading.TIMEOUT_MAX), process.kill)
+            timer.daemon = True
+            timer.start()
+            held.callback(timer.cancel)
+            for line in t.cast("t.IO[bytes]", process.stdout):
+                whole.update(line)
+                size += len(line)
+                ended = line.startswith(_END) or (ended and not line.strip())
+                if len(head) < 8192:
+                    head += line[:1000]
+                # Comments tell of the server and of the position; the switch for old clients is not data either.
+                if not line.startswith((b"--", b"/*!999999\\-", b"/*M!999999\\-")) and line.strip():
+                    content.update(line)
+                if file is not None:
+                    file.write(line)
+            if file is not None:
+                file.flush()
+                os.fsync(file.fileno())
+            if process.wait() != 0 or not ended:
+                errors.seek(0)
+                said = errors.read().decode("utf-8", "replace").strip()[-400:]
+                raise Failed("mariadb-dump did not come to its end (%d): %s" % (process.returncode, said), "backup.dump")
+        where, found = None, _POSITION.search(head)
+        if found:
+            name, offset = found.group(1).decode(), int(found.group(2))
+            gtid = self.rows("SELECT JSON_ARRAY(BINLOG_GTID_POS(%s, %d));" % (literal(name), offset))[0][0]
+            where = {"file": name, "position": offset, "gtid": gtid}
+        return Dumped(size, whole.hexdigest(), content.hexdigest(), where)
+
+    def load(self, database: str, path: str) -> None:
+        """Read a dump into a database that is there and empty."""
+        argv = self.argv("mariadb", "--max-allowed-packet=1G", "--default-character-set=utf8mb4", "--database=" + database)
+        with open(path, "rb") as file:
+            done = subprocess.run(argv, stdin=file, capture_output=True, check=False)
+        if done.returncode != 0:
+            said = done.stderr.decode("utf-8", "replace").strip()[-400:]
+            raise Failed("The dump could not be loaded: %s" % said, "backup.load")
+
+    def create(self, database: str, charset: str, collation: str, comment: str) -> None:
+        words = (name_literal(database), charset, collation, literal(comment))
+        self.run("CREATE DATABASE %s CHARACTER SET %s COLLATE %s COMMENT %s;" % words)
+
+
+class Scratch:
+    """A second server of the same binary, with its own data and socket, for one proof. Nothing of it stays."""
+
+    def __init__(self, spec: t.Mapping[str, t.Any]) -> None:
+        self.spec, self.root = spec, str(spec["scratch"])
+        self.name = hashlib.sha256(("%s %s" % (spec["place"], spec["id"])).encode("utf-8")).hexdigest()[:16]
+        self.folder = os.path.join(self.root, self.name)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Link:
+        os.makedirs(self.root, exist_ok=True)
+        # The server's user has to get through to its own folder, and needs to read nothing on the way.
+        os.chmod(self.root, 0o711)  # noqa: S103
+        if os.path.dirname(self.root) == "/var/lib/osops":
+            os.chmod("/var/lib/osops", os.stat("/var/lib/osops").st_mode & 0o777 | 0o111)  # noqa: S103
+        sweep(self.root)
+        # Held as long as we live: what has no holder is left over, and is removed by the next one who comes.
+        self.lock = open(self.folder + ".lock", "w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        os.mkdir(self.folder, 0o700)
+        try:
+            return self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _start(self) -> Link:
+        user, files = str(self.spec["server_user"]), os.path.join(self.folder, "files")
+        data, socket, log = (os.path.join(self.folder, name) for name in ("data", "s", "log"))
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        os.mkdir(files, 0o700)
+        if os.geteuid() == 0:
+            entry = pwd.getpwnam(user)
+            for path in (self.folder, files):
+                os.chown(path, entry.pw_uid, entry.pw_gid)
+        common = ["--no-defaults", "--datadir=" + data, "--user=" + user, "--innodb-log-file-size=16M"]
+        common += ["--%s=%s" % pair for pair in sorted(self.spec["variables"].items())]
+        root = ["--auth-root-authentication-method=socket", "--auth-root-socket-user=" + me, "--skip-test-db"]
+        made = subprocess.run([self.spec["bin"]["mariadb-install-db"], *common, *root], capture_output=True, check=False, cwd="/")
+        if made.returncode != 0:
+            said = (made.stdout + made.stderr).decode("utf-8", "replace").strip()[-400:]
+            raise Failed("The server for the proof could not be made: %s" % said, "backup.scratch")
+        pool = max(int(self.spec["memory_mb"]) // 4, 8)
+        own = ["--socket=" + socket, "--pid-file=" + os.path.join(self.folder, "pid"), "--log-error=" + log]
+        own += ["--innodb-buffer-pool-size=%dM" % pool, "--secure-file-priv=" + files, "--tmpdir=" + files, *SERVER.split()]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([self.spec["bin"]["mariadbd"], *common, *own], cwd="/", **quiet)  # type: ignore[call-overload]
+        link = Link(self.spec["bin"], socket, me, self.folder)
+        end = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(Failed):
+                version = link.rows("SELECT JSON_ARRAY(@@version);")[0][0]
+                break
+            if self.process is None or self.process.poll() is not None or time.monotonic() > end:
+                with open(log, "rb") as file:
+                    said = file.read().decode("utf-8", "replace").strip()[-600:]
+                raise Failed("The server for the proof did not start.", "backup.scratch", "See the evidence.", log=said)
+            time.sleep(0.1)
+        numbers = [re.match(r"[\d.]+", str(text)) for text in (version, self.spec["manifest"]["version"])]
+        if None in numbers or numbers[0].group() != numbers[1].group():  # type: ignore[union-attr]
+            raise Failed(
+                "The server runs %s, but its program on the disk is %s, so nothing would be proven."
+                % (self.spec["manifest"]["version"], version),
+                "backup.scratch",
+                "Restart the server after its upgrade first.",
+            )
+        return link
+
+    def __exit__(self, *_exc: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()  # nothing of it is kept
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.unlink(self.folder + ".lock")
+        self.lock.close()
+
+
+def sweep(root: str) -> None:
+    """End and remove what killed proofs have left: folders whose lock nobody holds."""
+    for name in os.listdir(root):
+        folder = os.path.join(root, name)
+        if not re.fullmatch(r"[0-9a-f]{16}", name) or os.path.islink(folder):
+            continue
+        with open(folder + ".lock", "a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            for pid in servers_below(folder):
+                say("a proof that was killed left the server %d, ended" % pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            end = time.monotonic() + 10
+            while servers_below(folder) and time.monotonic() < end:
+                time.sleep(0.05)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.unlink(folder + ".lock")
+
+
+def servers_below(folder: str) -> list[int]:
+    """Processes that were started with a data directory below ``folder``."""
+    needle = ("--datadir=%s/data" % folder).encode()
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid, "rb") as file:
+            if needle in file.read().split(b"\0"):
+                found.append(int(pid))
+    return found
+
+
+def backup(spec: t.Mapping[str, t.Any], server: Link) -> None:
+    """Dump, prove, and only then say that it is a backup."""
+    path = os.path.join(spec["place"], spec["id"])
+    now = time.time()
+    made_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    manifest = dict(spec["manifest"], mark=MARK, proven=False, made_at=made_at, made_epoch=now)
+    write_json(path + ".json", manifest)
+    try:
+        _backup(spec, server, path, manifest)
+    except BaseException:
+        for ending in (".sql", ".json"):  # what is not proven is no backup, and takes space
+            with contextlib.suppress(OSError):
+                os.unlink(path + ending)
+        raise
+
+
+def _backup(spec: t.Mapping[str, t.Any], server: Link, path: str, manifest: dict[str, t.Any]) -> None:
+    database = spec["database"]
+    before = server.tables(database)
+    begun = time.monotonic()
+    say("dump of %s" % database)
+    dumped = server.dump(database, path + ".sql", bool(spec["log_bin"]))
+    middle = time.monotonic()
+    if server.tables(database) != before:
+        raise Failed("Tables came or went while %s was dumped." % database, "backup.moved", "Take it when no migration runs.")
+    say("%d bytes in %.1f s; proof" % (dumped.bytes, middle - begun))
+    with Scratch(spec) as scratch:
+        for account in spec["definers"]:
+            user, _at, host = account.rpartition("@")
+            who = "%s@%s" % (literal(user), literal(host))
+            scratch.run("CREATE USER IF NOT EXISTS %s ACCOUNT LOCK; GRANT ALL ON *.* TO %s;" % (who, who))
+        scratch.create(database, *(manifest[key] for key in ("charset", "collation", "comment")))
+        scratch.load(database, path + ".sql")
+        if scratch.dump(database).content != dumped.content:
+            raise Failed("What was loaded from the dump is not what was dumped.", "backup.unproven", UNPROVEN)
+        tables = scratch.count(database)
+    if list(tables) != before:
+        raise Failed("The dump does not hold the tables of %s." % database, "backup.unproven", UNPROVEN)
+    if digest_of(path + ".sql") != dumped.sha256:
+        raise Failed("The file is not what was written.", "backup.unproven", "Check the disk.")
+    manifest.update(bytes=dumped.bytes, sha256=dumped.sha256, content=dumped.content, position=dumped.position, tables=tables)
+    manifest.update(seconds={"dump": round(middle - begun, 1), "proof": round(time.monotonic() - middle, 1)}, proven=True)
+    write_json(path + ".json", manifest)
+    say("proven: %d tables, %d rows" % (len(tables), sum(tables.values())))
+
+
+def restore(spec: t.Mapping[str, t.Any], server: Link) -> None:
+    """Drop, make again, load, count. The marker, written before, stays when this is cut."""
+    path = os.path.join(spec["place"], spec["id"])
+    database = spec["database"]
+    with open(path + ".json", encoding="utf-8") as file:
+        manifest = json.load(file)
+    if digest_of(path + ".sql") != manifest["sha256"]:
+        raise Failed("The dump is not the one that was proven.", "backup.corrupt", "Nothing was touched. Restore another one.")
+    say("drop and load of %s" % database)
+    server.run("DROP DATABASE IF EXISTS %s;" % name_literal(database))
+    server.create(database, manifest["charset"], manifest["collation"], spec["comment"])
+    server.load(database, path + ".sql")
+    tables = server.count(database)
+    if tables != manifest["tables"]:
+        wrong = sorted(name for name in {*tables, *manifest["tables"]} if tables.get(name) != manifest["tables"].get(name))
+        raise Failed(
+            "After the restore the rows of %s are not those of the backup." % ", ".join(wrong[:5]),
+            "backup.rows",
+            "Somebody wrote meanwhile? Stop the service and restore again.",
+        )
+    os.unlink(path + ".restoring")
+    say("restored: %d tables, %d rows" % (len(tables), sum(tables.values())))
+
+
+def main() -> int:
+    # A job that is stopped goes the same way as an error: through the removal of what is temporary.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with open(sys.argv[1], encoding="utf-8") as file:
+        spec = json.load(file)
+    password = os.environ.pop(PASSWORD, "")
+    root = "/run" if os.access("/run", os.W_OK) else tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="osops-mariadb-%d-" % os.getpid(), dir=root)
+    try:
+        server = Link(spec["bin"], spec["socket"], spec["user"], folder, password)
+        (backup if spec["act"] == "backup" else restore)(spec, server)
+        answer: dict[str, t.Any] = {"ok": True}
+    except Failed as exc:
+        answer = exc.answer
+    except OSError as exc:
+        where = exc.filename or spec["place"]
+        answer = {"msg": "The host answered %s to an access of %s." % (exc.strerror, where), "code": "host.os_error"}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(ANSWER + json.dumps(answer), flush=True)
+    return 0 if "ok" in answer else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
