@@ -58,14 +58,17 @@ def make_user(user: User) -> None:
 
 
 def processes_of(name: str) -> list[int]:
-    """Processes that run as the user, by any of their four user ids."""
+    """Processes that run as the user, by any of their four user ids.
+
+    Those in containers have a root of their own, and there the number is another user's.
+    """
     account = _account(name)
     found = []
     for pid in os.listdir(_PROC) if account else []:
         if pid.isdigit() and account:
             with contextlib.suppress(OSError), open("%s/%s/status" % (_PROC, pid), encoding="utf-8", errors="replace") as handle:
                 ids = re.search(r"(?m)^Uid:\s+(.*)$", handle.read())
-                if ids and str(account.pw_uid) in ids.group(1).split():
+                if ids and str(account.pw_uid) in ids.group(1).split() and os.path.samefile("%s/%s/root" % (_PROC, pid), "/"):
                     found.append(int(pid))
     return sorted(found)
 
