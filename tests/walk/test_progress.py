@@ -12,6 +12,7 @@ import pathlib
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -254,6 +255,32 @@ def test_a_store_that_vanishes_in_the_middle(worlds: Worlds, tmp_path: pathlib.P
     assert "in flight" not in out
     assert "progress: run" not in out.split("[WARNING]")[1]
     assert not link.exists()
+
+
+def test_an_interrupted_run_gives_the_terminal_back_and_goes_on(worlds: Worlds) -> None:
+    world = worlds(apps=2, balancers=0)
+    world.hosts["ctl1"].behave("app/active", {"hold": True})
+    process, terminal = start_on_terminal(world, "upgrade")
+    shown = read(terminal, lambda text: "in flight: echo-api@ctl1 change 1 s" in text)
+    os.killpg(process.pid, signal.SIGINT)
+    world.hosts["ctl1"].release()
+    shown = read(terminal, lambda _text: False, shown)
+    os.close(terminal)
+    assert process.wait(60) == 99
+    assert "in flight" not in "\n".join(screen(shown))
+    done = sum(kind == "done" for kind in Told(world).kinds().values())
+    again = world.run("upgrade", **ON)
+    ended(world, again, 0, "succeeded")
+    lines = told_by_progress(again.out.splitlines())
+    assert lines[0] == "progress: run RUN: upgrade of echo on dummy, 3 batches, 10 steps, goes on at %d of 10 steps" % done
+    assert [line.split(": ")[2].split(" done")[0] for line in lines[1:-1]] == ["batch 2 of 3", "batch 3 of 3"]
+
+
+def test_a_bad_setting_is_no_failure(worlds: Worlds) -> None:
+    world = worlds(apps=1, balancers=0)
+    result = world.run("upgrade", **{**ON, "OSOPS_PROGRESS_INTERVAL": "often"})
+    ended(world, result, 0, "succeeded")
+    assert result.out.count("[WARNING]") == 1
 
 
 def test_it_reads_no_more_often_than_it_may(worlds: Worlds) -> None:
