@@ -60,6 +60,8 @@ class _Files:
         # An act of ours that was cut has still to be ended, even where all looks as wanted.
         if not settle(_between(report.before, manifest), wanted, terms.expect, terms.resume) and not manifest.pending:
             if not terms.check:
+                if plan.removed and plan.target != manifest.held:
+                    books.write(Manifest(plan.target, (), True))  # What could not be removed has gone without us.
                 books.prune(self.keep, manifest.revision)
                 report.more["revisions"] = books.revisions()
             return self._verdict("is as wanted" if self.present else "is not on this host", plan)
@@ -185,7 +187,7 @@ def _write(view: View, plan: Plan) -> set[str]:
     touched = set()
     for path in [*plan.target.folders(), *plan.target.files()]:
         entry, seen = plan.target.entries[path], view.seen[path]
-        if path in plan.rotated or equal(seen, entry) or (entry.once and seen.kind == "file"):
+        if path in plan.rotated | plan.staying or equal(seen, entry) or (entry.once and seen.kind == "file"):
             continue
         if entry.kind == "file":
             disk.write(path, plan.data[path], entry, seen.kind == "missing")

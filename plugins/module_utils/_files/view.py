@@ -157,13 +157,15 @@ class Plan:
     rotated: set[str]
     left_over: list[str]
     removed: bool
+    staying: set[str] = dataclasses.field(default_factory=set)
 
     def words(self, view: View) -> dict[str, t.Any]:
         """The state that the act ends in."""
         before = view.state()
         files = dict(view.words)
         files.update(dict.fromkeys(self.going, "missing"))
-        files.update({path: "missing" if path in self.rotated else "ours" for path in self.target.entries})
+        made = {path for path in self.target.entries if path not in self.staying}
+        files.update({path: "missing" if path in self.rotated else "ours" for path in made})
         user, unit = view.user, view.unit
         wanted: dict[str, t.Any] = {
             "revision": None if self.removed or not self.target else self.target.revision(),
@@ -227,12 +229,14 @@ def _plan_paths(view: View, plan: Plan) -> None:
             inside = [name for name in disk.names_in(path) if "%s/%s" % (path, name) not in plan.going]
             if inside:
                 names = ", ".join(inside[:5]) + (" and %d more" % (len(inside) - 5) if len(inside) > 5 else "")
-                plan.left_over.append("%s: it holds %s, not made by us." % (path, names))
-                stay[path] = view.manifest.claims(path)[0]
+                plan.left_over.append("%s: it still holds %s." % (path, names))
+                claims = view.manifest.claims(path)
+                stay[path] = next((claim for claim in claims if equal(view.seen[path], claim)), claims[0])
             else:
                 plan.going.append(path)
         else:
             plan.going.append(path)
+    plan.staying = set(stay)
     plan.target = dataclasses.replace(plan.target, entries={**plan.target.entries, **stay})
 
 
@@ -243,10 +247,14 @@ def _plan_users(view: View, plan: Plan) -> None:
         others = view.books.users_of(user.name)
         ending = [pid for unit in plan.units_going for pid in host.cgroup_processes(unit)]
         running = host.still_running(user.name, ending)
+        # What stays would belong to a bare number, and to whoever gets that number next.
+        theirs = [path for path, entry in plan.target.entries.items() if user.name in (entry.owner, entry.group)]
         if others:
             plan.left_over.append("user %s: %s needs it too." % (user.name, ", ".join(others)))
-        elif running:
-            plan.left_over.append(user_in_use(user, running))
+        elif running or theirs:
+            plan.left_over.append(
+                user_in_use(user, running) if running else "user %s: %s belongs to it." % (user.name, theirs[0])
+            )
             plan.target = dataclasses.replace(plan.target, user=plan.target.user or user)
         else:
             plan.users_going.append(user)

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -188,13 +189,25 @@ def test_rotated_keys_stay_and_are_removed_with_the_rest(desk: Desk) -> None:
         str(desk.path("fernet-keys")),
         str(desk.path("").parent / "keystone"),
     ]
-    assert "holds 2, not made by us" in gone["left_over"][0]
+    assert "it still holds 2." in gone["left_over"][0]
     again = desk.absent()
     assert (again["changed"], again["left_over"]) == (False, gone["left_over"])
     desk.path("fernet-keys/2").unlink()
     assert desk.absent()["changed"] is True
     assert tree(desk.etc) == {}
     assert [path for path in desk.root.rglob("*.json") if path.name == "keystone-api.json"] == []
+
+
+def test_what_could_not_be_removed_and_went_later_is_forgotten(desk: Desk) -> None:
+    desk.call(**desk.wanted())
+    desk.path("fernet-keys/2").write_text("rotated")
+    assert len(desk.absent()["left_over"]) == 2
+    desk.path("fernet-keys").chmod(0o755)
+    again = desk.absent()
+    assert (again["changed"], desk.words(again)["fernet-keys"], len(again["left_over"])) == (False, "edited", 2)
+    shutil.rmtree(desk.etc / "keystone")
+    gone = desk.absent(keep=0)
+    assert (gone["changed"], gone["left_over"], tree(desk.root / "default")) == (False, [], {})
 
 
 def test_what_is_no_longer_named_goes(desk: Desk) -> None:

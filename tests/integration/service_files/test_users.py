@@ -133,6 +133,28 @@ assert desk.absent()["changed"] is False
     )
 
 
+def test_it_stays_with_what_belongs_to_it(tmp_path: Path, collections: Path, repository: Path) -> None:
+    inside(
+        tmp_path,
+        collections,
+        repository,
+        """
+args = wanted()
+args["folders"][1].update(owner=USER, group=USER)
+desk.call(**args)
+desk.path("fernet-keys/2").write_text("rotated")
+looked = desk.absent(check=True)
+gone = desk.absent()
+assert (gone["verdict"]["outcome"], gone["after"]) == ("pass", looked["after"]), gone
+assert gone["left_over"][-1] == "user osops-trial: %s belongs to it." % desk.path("fernet-keys"), gone
+assert (is_there(), desk.absent()["changed"]) == (True, False)
+desk.path("fernet-keys/2").unlink()
+last = desk.absent()
+assert (last["left_over"], tree(desk.etc), same()) == ([], {}, True), last
+""",
+    )
+
+
 def test_needed_by_two_it_goes_with_the_last(tmp_path: Path, collections: Path, repository: Path) -> None:
     inside(
         tmp_path,
