@@ -206,8 +206,8 @@ class Call:
                         left = after.get(step.id, {})
                         was = {name: model.LeftOut(state, left.get(name)) for name, state in step.args["restore"].items()}
                         found.setdefault(key, {}).update(was)
-                    elif step.do == "admit" and kinds.get(step.id) == "done":
-                        for name in step.args["restore"]:
+                    elif step.do in ("admit", "remove") and kinds.get(step.id) == "done":
+                        for name in step.servers:
                             found.get(key, {}).pop(name, None)
         return found
 

@@ -266,6 +266,7 @@ class _Remove:
                     "remove",
                     balancer(self.recipe, traffic),
                     args,
+                    servers=share.servers,
                     deadline_s=TRAFFIC_S,
                 )
                 last.append(step)

@@ -70,7 +70,7 @@ def left_out(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[
         for step in made.steps if made else ():
             if step.do == "drain" and step.id in begun:
                 found.update({"%s on %s" % (name, step.host): True for name in step.servers})
-            elif step.do == "admit" and kinds.get(step.id) == "done":
+            elif step.do in ("admit", "remove") and kinds.get(step.id) == "done":
                 found.update({"%s on %s" % (name, step.host): False for name in step.servers})
     return sorted(name for name, out in found.items() if out)
 

@@ -46,8 +46,9 @@ def play_words(playbook: str, phase: str = "upgrade") -> list[str]:
 def phases(verb: str) -> tuple[str, str]:
     """The middle roles of a verb's walk and of its way back, as its playbook gives them."""
     plays = yaml.safe_load((ROOT / "playbooks" / (verb + ".yml")).read_text(encoding="utf-8"))
-    given = {play["ansible.builtin.import_playbook"]: play.get("vars") or {} for play in plays}
-    return given["_walk.yml"].get("osops_phase", "upgrade"), given["_back.yml"].get("osops_back_phase", "rollback")
+    walks = [play.get("vars") or {} for play in plays if play["ansible.builtin.import_playbook"] == "_walk.yml"]
+    assert [walk.get("osops_group") for walk in walks] == [None, "osops_returning"]
+    return walks[0].get("osops_phase", "upgrade"), walks[1].get("osops_phase", "upgrade")
 
 
 @dataclasses.dataclass

@@ -109,14 +109,14 @@ def test_budget(worlds: Worlds) -> None:
     told = ended(world, result, 0, "succeeded")
     tasks: list[list[str]] = json.loads(counted.read_text(encoding="utf-8"))
     of_targets = [
-        (task, host) for play, task, action, host in tasks if play in ("Fetch", "Forward") and action == "osops.lifecycle.step"
+        (task, host) for play, task, action, host in tasks if play in ("Fetch", "Walk") and action == "osops.lifecycle.step"
     ]
     per_target = collections.Counter(host for _task, host in of_targets)
     assert set(per_target) == {step.target for step in _steps(told)}
     assert max(per_target.values()) <= 6
     # Nothing else runs on a target but its steps, and the gate and its answer once a batch.
     others = collections.Counter(
-        action for play, _task, action, _host in tasks if play in ("Fetch", "Forward")
+        action for play, _task, action, _host in tasks if play in ("Fetch", "Walk")
     ) - collections.Counter({"osops.lifecycle.step": len(of_targets)})
     batches = len(told.plans["out"].batches)  # type: ignore[union-attr]
     assert others.pop("osops.lifecycle.gate") == batches == 3

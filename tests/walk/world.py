@@ -140,7 +140,9 @@ class World:
         services: dict[str, dict[str, int]] | None = None,
         cloud: str = "dummy",
         store: str = "",
+        bare: bool = False,
     ) -> None:
+        self.bare = bare
         self.cloud = cloud
         self.store = store or "sqlite:///%s" % (folder / "store.db")
         self.started: list[subprocess.Popen[bytes]] = []
@@ -158,7 +160,7 @@ class World:
             self._sshd(host)
             host.start()
         for name in self.apps:
-            for components in self.services.values():
+            for components in self.services.values() if not bare else ():
                 for component in components:
                     self.hosts[name].write("app-%s.json" % component, {"release": "1.0", "version": "1.0", "running": True})
         for name in self.balancers:
@@ -166,7 +168,7 @@ class World:
                 "%s/%s" % (component, app): {"address": "%s:%d" % (self.hosts[app].address, port), "admin": 0, "weight": 100, "health": "up"}
                 for components in self.services.values() for component, port in components.items() if port for app in self.apps
             }  # fmt: skip
-            self.hosts[name].write("balancer.json", servers)
+            self.hosts[name].write("balancer.json", {} if bare else servers)
         self.want("2.0")
         self._inventory()
 
@@ -211,6 +213,12 @@ class World:
             }  # fmt: skip
             if self.balancers and any(components.values()):
                 record["services"][service]["traffic"] = {"driver": "osops_test.dummy.balancer", "hosts": "lbs"}
+                if self.bare:
+                    record["services"][service]["traffic"]["managed"] = {}
+            if self.bare:
+                # A service that this collection makes itself, with its database on the first host.
+                record["services"][service].update(database={"hosts": [self.apps[0]]}, secrets={"password": "echo_password"}, soak=0)
+                record["services"][service].update(more)
             self.put("recipes/%s.yml" % service, recipe(service, list(components)))
         self.record = record
         self.put("cloud.yml", record)
@@ -283,8 +291,14 @@ def recipe(service: str, components: t.Sequence[str]) -> dict[str, t.Any]:
     """A recipe whose schema and probes are dummies."""
     return {
         "service": service, "package": service, "components": [{"name": name, "stop": 5} for name in components],
-        "modules": {"schema": "osops_test.dummy.data", "probe": "osops_test.dummy.probe"},
-        "schema": {"expand": {"check": "check", "act": "expand", "deadline": 30, "when": ["old"], "accept": ["new"]}},
+        "modules": {
+            "schema": "osops_test.dummy.data", "probe": "osops_test.dummy.probe", "files": "osops_test.dummy.files",
+            "database": "osops_test.dummy.database", "backup": "osops_test.dummy.backup", "balancer": "osops_test.dummy.place",
+        },
+        "deploy": {"secrets": ["password"], "files": [{"path": "/etc/%s.conf" % service, "content": "password = {password}"}]},
+        "schema": {"create": {"check": "check", "act": "create", "when": ["old"], "accept": ["made"]},
+                   "contract": {"check": "check", "act": "contract", "when": ["new", "made"], "accept": ["contracted"]},
+                   "expand": {"check": "check", "act": "expand", "deadline": 30, "when": ["old"], "accept": ["new"]}},
         "probe": {"baseline": [{"name": "hello", "path": "/"}], "verify": [{"name": "hello", "path": "/"}], "secrets": ["password"]},
         "way_back": {"until": "contract", "then": "restore"},
     }  # fmt: skip

@@ -23,6 +23,8 @@ def look(args: world.State) -> world.State:
 def wanted(args: world.State, before: world.State) -> world.State:
     if args["state"] == "present":
         return {"present": True}
+    if args["state"] == "absent":
+        return {"release": None, "version": None, "running": False}
     return {"release": _id(args), "version": _id(args), "running": True}
 
 
@@ -39,7 +41,7 @@ def _id(args: world.State) -> str:
 
 def main() -> None:
     spec = {"release": {"type": "dict", "required": True}, "instance": {"type": "dict", "required": True}}
-    world.run("app", spec, ["present", "active"], look, wanted, act)
+    world.run("app", spec, ["present", "active", "absent"], look, wanted, act)
 
 
 if __name__ == "__main__":

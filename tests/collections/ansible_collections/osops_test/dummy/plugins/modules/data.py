@@ -14,7 +14,7 @@ def look(args: world.State) -> world.State:
 
 
 def wanted(args: world.State, before: world.State) -> world.State:
-    return dict(before) if args["state"] == "preflight" else {"schema": "new"}
+    return dict(before) if args["state"] == "preflight" else {"schema": args["act"]["accept"][0]}
 
 
 def act(args: world.State, goal: world.State) -> None:
@@ -24,6 +24,7 @@ def act(args: world.State, goal: world.State) -> None:
 def main() -> None:
     names = ("release", "instance", "config", "commands", "act")
     spec = {name: {"type": "dict"} for name in names}
+    spec.update(secrets={"type": "dict", "no_log": True})
     spec.update(service={"type": "str"}, checks={"type": "list", "elements": "dict"})
     world.run("data", spec, ["preflight", "expand"], look, wanted, act)
 

@@ -1,0 +1,42 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Dummy of what a service needs on its host: an owner and a revision in a JSON file. Taking it away ends the app, as a stopped unit would."""
+
+from __future__ import annotations
+
+from ansible_collections.osops_test.dummy.plugins.module_utils import world
+
+
+def look(args: world.State) -> world.State:
+    state = world.read("files-%s.json" % args["name"])
+    if state.get("owner") not in (None, args["owner"]):
+        raise world.LifecycleError("The files of %s are another owner's (%s)." % (args["name"], state["owner"]), "files.foreign")
+    return {"revision": state.get("revision"), "unit": "enabled" if state.get("revision") else "missing"}
+
+
+def wanted(args: world.State, before: world.State) -> world.State:
+    if args["state"] == "absent":
+        return {"revision": None, "unit": "missing"}
+    if (args["secrets"] or {}).get("password") != "not-in-any-log":
+        raise world.LifecycleError("The secret did not arrive.", "files.secret")
+    return {"revision": "r1", "unit": "enabled"}
+
+
+def act(args: world.State, goal: world.State) -> None:
+    world.write("files-%s.json" % args["name"], {"owner": args["owner"], **goal} if goal["revision"] else {})
+    if not goal["revision"]:
+        app = world.read("app-%s.json" % args["name"])
+        world.write("app-%s.json" % args["name"], {**app, "running": False})
+
+
+def main() -> None:
+    spec = {name: {"type": "list", "elements": "dict"} for name in ("folders", "files")}
+    spec.update({name: {"type": "dict"} for name in ("user", "values")}, secrets={"type": "dict", "no_log": True})
+    spec.update({name: {"type": "str"} for name in ("name", "owner", "unit")})
+    world.run("files", spec, ["present", "absent"], look, wanted, act)
+
+
+if __name__ == "__main__":
+    main()
