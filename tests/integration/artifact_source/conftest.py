@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,15 @@ from typing import Any
 import pytest
 
 from tests.integration.artifact_source.rig import Rig
+from tests.rig.fixtures import may_change, rig_inventory, untouched
+
+__all__ = ["may_change", "rig_inventory", "untouched"]
 
 
 @pytest.fixture(scope="session")
-def rig(repository: Path) -> Rig:
+def rig(repository: Path, rig_inventory: Path) -> Rig:
     """The running rig, or a skip that says what is missing."""
-    inventory = os.environ.get("OSOPS_RIG_INVENTORY")
-    if not inventory:
-        pytest.skip(
-            "OSOPS_RIG_INVENTORY does not name the inventory of a running rig (tests/rig/rig up writes build/rig/inventory.yml)"
-        )
-    return Rig(Path(inventory).resolve(), repository)
+    return Rig(rig_inventory, repository)
 
 
 @pytest.fixture(scope="session")
