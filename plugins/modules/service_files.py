@@ -128,7 +128,7 @@ options:
     description: Values for C({name}) in files, and secrets for keys, that are never shown.
     type: dict
   revision:
-    description: Bring back this revision, as RV(before.revision) and RV(revisions) name it, instead of O(files) and the others.
+    description: Bring back this revision, as C(revision) in RV(before), and RV(revisions), name it, instead of O(files) and the others.
     type: str
   keep:
     description: How many former revisions are kept. With V(0) nothing can be brought back, and nothing is left after O(state=absent).
@@ -137,7 +137,7 @@ options:
 attributes:
   check_mode:
     support: full
-    details: This is how to look at a host. RV(before.files) tells drift.
+    details: This is how to look at a host. C(files) in RV(before) tells drift.
   diff_mode:
     support: full
     details: The lines of files that hold a secret are never shown.
