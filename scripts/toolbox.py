@@ -35,6 +35,7 @@ ENVIRONMENTS = {
 PACKAGES: dict[str, dict[str, str]] = {
     "python": {"python:ensurepip": "python3.11-venv"},
     "haproxy": {"haproxy": "haproxy"},
+    "mariadb": {"mariadbd": "mariadb-server", "mariadb-dump": "mariadb-client"},
     "walk": {"sshd": "openssh-server", "ssh": "openssh-client", "ssh-keygen": "openssh-client"},
     "rig": {
         "podman": "podman",
@@ -48,6 +49,9 @@ PACKAGES: dict[str, dict[str, str]] = {
         "openssl": "openssl",
     },
 }
+
+# Services of packages that are installed here for their programs alone: masked before, so that they never start.
+MASKED = {"mariadb-server": "mariadb.service"}
 
 
 class MissingError(Exception):
@@ -120,7 +124,12 @@ def packages(group: str) -> None:
         raise MissingError("%s missing, and this machine has no apt-get" % ", ".join(missing))
     prefix = [] if os.geteuid() == 0 else ["sudo", "--preserve-env=DEBIAN_FRONTEND,RUNLEVEL"]
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
+    units = Path("/etc/systemd/system")
     with locked("apt"):
+        for unit in sorted(MASKED[package] for package in missing if package in MASKED):
+            say("%s is masked: tests start servers of their own, and the machine's stays stopped" % unit)
+            subprocess.run([*prefix, "mkdir", "-p", str(units)], check=True)
+            subprocess.run([*prefix, "ln", "-sfn", "/dev/null", str(units / unit)], check=True)
         for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "install", "--yes", "--no-install-recommends", *missing]):
             subprocess.run([*prefix, *command], check=True, stdout=sys.stderr, env=environment)
 
