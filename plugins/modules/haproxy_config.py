@@ -148,7 +148,7 @@ extends_documentation_fragment:
   - osops.lifecycle.haproxy
 notes:
   - Do not put secrets into options. The file is readable for everybody on the host.
-  - RV(before.servers) is not compared with O(expect), because drains between two looks are not changes of the file.
+  - The servers in RV(before) are not compared with O(expect), because drains between two looks are not changes of the file.
 seealso:
   - module: osops.lifecycle.haproxy_server
   - module: osops.lifecycle.haproxy_info
@@ -230,10 +230,10 @@ servers:
   type: list
   elements: dict
   sample: []
-path:
+config_file:
   description: The file.
   returned: when the arguments were good
-  type: path
+  type: str
   sample: /etc/haproxy/conf.d/osops-keystone.cfg
 reloads:
   description: How many reloads this call has made, V(0) when nothing was to do, V(2) when it took itself back.
@@ -242,8 +242,8 @@ reloads:
   sample: 1
 reload_s:
   description:
-    - Seconds from the order to reload until every drain and weight that others had set was back and proven. In between, a server
-      that somebody had drained could get traffic.
+    - Seconds from the last look that still saw the former worker until every drain and weight that others had set was back
+      and proven. In between, a server that somebody had drained could get traffic.
   returned: when the arguments were good
   type: float
   sample: 0.21

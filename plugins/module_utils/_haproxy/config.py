@@ -114,7 +114,7 @@ class Config:
                 reloads=len(self.reload.seconds),
                 put_back=sorted(self.reload.put_back),
                 notes=self.notes,
-                path=self.file.path,
+                config_file=self.file.path,
             )
 
     def _run(self, terms: Terms, report: Report) -> Verdict:

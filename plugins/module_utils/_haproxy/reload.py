@@ -15,7 +15,6 @@ import time
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils import _systemd
-from ansible_collections.osops.lifecycle.plugins.module_utils._command import run
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError, UnknownAnswerError
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.balancer import Balancer
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.client import Conversation, ask_master
@@ -23,7 +22,6 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.model imp
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.old import MasterSocket
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules import commands
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.traffic import PASSING
-from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub, tail
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 # HAProxy 2.6 now and then sleeps through a single USR2: ask again when nothing has happened for this long.
@@ -68,13 +66,10 @@ class UnitOrder:
             )
 
     def __call__(self, timeout_s: float) -> None:
-        done = run(["systemctl", "--no-ask-password", "reload", "--", self.unit], timeout_s)
-        if done.rc != 0:
-            raise LifecycleError(
-                "systemctl reload %s failed: %s" % (self.unit, " ".join(tail(scrub(done.err), 2))),
-                "haproxy.reload_failed",
-                "See systemctl status %s." % self.unit,
-            )
+        try:
+            _systemd.order("reload", self.unit)  # not waited for: what counts is the new worker, as soon as it answers
+        except LifecycleError as exc:
+            raise LifecycleError(exc.msg, "haproxy.reload_failed", exc.hint) from exc
 
     def words(self, since: float) -> list[str]:
         try:
@@ -157,6 +152,7 @@ class _Seen:
     """One look during a reload."""
 
     done: bool = False
+    former: bool = False
     failed: bool = False
     replaced: bool = False
     error: LifecycleError | None = None
@@ -164,35 +160,39 @@ class _Seen:
 
 
 class Reload:
-    """Reloads, each measured: ``seconds`` from the order until all that others had set was back and proven."""
+    """Reloads, each measured: ``seconds`` from the last look that still saw the former worker until all was back and proven."""
 
     def __init__(self, balancer: Balancer, order: Order, kept: Kept, older: Kept, ours: t.Collection[str]) -> None:
         """``kept`` is what servers are set to, ``older`` what an act that was cut has seen; in the backends ``ours``, defaults may change."""
         self._balancer, self._order, self._kept, self._older, self._ours = balancer, order, kept, older, ours
         self._fresh = True
+        self._since = 0.0
         self.seconds: list[float] = []
         self.put_back: set[str] = set()
         self._former: tuple[int, int] | None = None
 
     def run(self, deadline_s: float, right: Right) -> None:
         """Reload and put back. ``right`` knows a worker that has read what it shall. Raises LifecycleError when there is none."""
-        begun, wall = time.monotonic(), time.time()
+        start, wall = time.monotonic(), time.time()
         former = self._begin(min(deadline_s, BUSY_S))
-        asked = time.monotonic()
+        asked = self._since = time.monotonic()
         self._order(deadline_s)
 
         def look() -> _Seen:
             nonlocal asked
+            begun = time.monotonic()
             seen = self._look(former, right)
+            if seen.former:
+                self._since = begun
             if not (seen.done or seen.failed or seen.left or seen.error) and time.monotonic() - asked > AGAIN_S:
                 asked = time.monotonic()
                 self._order(deadline_s)
             return seen
 
-        left_s = deadline_s - (time.monotonic() - begun)
+        left_s = deadline_s - (time.monotonic() - start)
         ended = wait(look, lambda seen: seen.done, left_s, lambda seen: "failed" if seen.failed else "", poll_s=0.02)
         if ended.reached:
-            self.seconds.append(round(time.monotonic() - begun, 3))
+            self.seconds.append(round(time.monotonic() - self._since, 3))
             return
         if ended.last.error is not None:
             raise ended.last.error
@@ -244,7 +244,7 @@ class Reload:
             with self._balancer.open() as talk:
                 worker = self._balancer.look(talk)
                 if worker.pid == former:
-                    return _Seen(failed=self._failed())
+                    return _Seen(former=True, failed=self._failed())
                 if not right(talk):
                     return _Seen(replaced=True)
                 found = lost(worker, self._kept, self._ours)
