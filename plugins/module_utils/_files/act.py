@@ -89,7 +89,12 @@ class _Files:
         return Verdict("pass", code, "%s %s.%s" % (self.books.place.name, what, left))
 
     def _undo(self, former: str | None) -> dict[str, t.Any]:
-        same = {"name": self.books.place.name, "owner": self.books.place.owner}
+        place = self.books.place
+        same: dict[str, t.Any] = {"name": place.name, "owner": place.owner}
+        # What is not as the module's defaults: elsewhere there is nothing of it, and fewer would be kept.
+        same.update(
+            {"scope": place.scope} if place.scope != "default" else {}, **({"keep": self.keep} if self.keep != 10 else {})
+        )
         return dict(same, state="present", revision=former) if former else dict(same, state="absent")
 
     def _prove(self, after: t.Mapping[str, t.Any], plan: Plan, wanted: t.Mapping[str, t.Any]) -> None:

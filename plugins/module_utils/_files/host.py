@@ -128,8 +128,7 @@ def retire(unit: str, deadline: Deadline) -> None:
     if not seen.stopped:
         _systemd.order("stop", unit)
     ended = wait(lambda: _systemd.show(unit), lambda now: now.stopped, deadline.remaining(), poll_s=0.2)
-    # A unit that has stopped may not name its control group any more, and still have left processes in it.
-    cgroup = seen.cgroup or "/system.slice/" + unit
+    cgroup = seen.cgroup or _cgroup_of_stopped(unit)
     gone = wait(lambda: _systemd.processes_of(cgroup), lambda pids: not pids, min(2.0, deadline.remaining()))
     if not ended.reached or not gone.reached:
         raise DeadlineError(
@@ -143,6 +142,12 @@ def retire(unit: str, deadline: Deadline) -> None:
         if rc != 0:
             raise LifecycleError("systemctl disable %s failed: %s" % (unit, scrub(err)), "systemd.disable")
         _systemd.forget_failure(unit)
+
+
+def _cgroup_of_stopped(unit: str) -> str:
+    """Where processes would be that a unit has left behind: once stopped, it does not name its control group any more."""
+    slice_name = _systemctl("show", "--property=Slice", "--value", "--", unit)[1] or "system.slice"
+    return _systemctl("show", "--property=ControlGroup", "--value", "--", slice_name)[1].rstrip("/") + "/" + unit
 
 
 def still_running(name: str, besides: t.Container[int]) -> list[int]:

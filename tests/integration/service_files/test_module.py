@@ -60,7 +60,7 @@ def test_from_nothing_to_nothing(desk: Desk, scope: str, collections: Path) -> N
     assert (changed["verdict"]["outcome"], PASSWORD in said) == ("pass", False)
     stale, _said = run(collections, {**args, **desk.wanted()}, token=6)
     assert stale["verdict"]["code"] == "fence.stale_token"
-    undone, _said = run(collections, {**changed["undo"], "scope": scope})
+    undone, _said = run(collections, changed["undo"])
     assert (undone["after"], desk.path("uwsgi.ini").read_text()) == (made["after"], "[uwsgi]\ndebug = false\n")
     gone, _said = run(collections, {"state": "absent", "name": NAME, "owner": OWNER, "scope": scope, "keep": 0})
     assert (gone["changed"], tree(desk.etc), tree(OWNED / scope)) == (True, {}, {})

@@ -42,6 +42,14 @@ def test_undo_of_the_first_call_is_absent(desk: Desk) -> None:
     assert tree(desk.etc) == {}
 
 
+def test_undo_names_the_scope_and_how_many_are_kept(desk: Desk) -> None:
+    desk.call(scope="other", keep=20, **desk.wanted())
+    changed = desk.call(scope="other", keep=20, **desk.wanted("true"))
+    assert (changed["undo"]["scope"], changed["undo"]["keep"]) == ("other", 20)
+    undone = desk.call(**changed["undo"])
+    assert (undone["changed"], undone["after"]["revision"]) == (True, changed["before"]["revision"])
+
+
 def test_undo_of_absent_brings_all_back_with_the_keys_of_today(desk: Desk) -> None:
     desk.call(**desk.wanted())
     desk.path("fernet-keys/0").write_text("rotated")
