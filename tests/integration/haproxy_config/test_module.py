@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._driver_args import DRIVER_ARGS
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.args import BALANCER_ARGS, CONFIG_ARGS
 from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.reload import UnitOrder
+from tests.integration.haproxy.lab import Client
 from tests.integration.haproxy.test_module import needs_root, play
 from tests.integration.haproxy_config.conftest import Shop, snapshot
 
@@ -57,6 +60,27 @@ def test_a_playbook_is_refused_and_told_what_is_there(shop: Shop) -> None:
 def test_a_unit_that_is_none() -> None:
     with pytest.raises(BadInputError, match="not the name of a service unit"):
         UnitOrder("haproxy.service; reboot")
+
+
+def test_the_documented_playbook(shop: Shop, repository: Path) -> None:
+    """The arguments of the page's playbook, with the lab's ports: there, announced, back, and gone."""
+    text = (repository / "docs" / "haproxy_config.md").read_text()
+    found, remove = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.S))
+    given = found[0]["tasks"][0]["osops.lifecycle.haproxy_config"]
+    assert given.pop("answer") == "{{ outage | default(omit) }}"
+    owner = {"service": given["service"], "owner": given["owner"]}
+    given["frontends"][0]["bind"] = ["127.0.0.1:%d" % shop.port]
+    given["backend"].update(server_options="check inter 100 fall 2 rise 2")
+    for entry, web in zip(given["servers"], shop.web.values(), strict=True):
+        entry["address"] = web.address
+    for more, answer in (({}, "a1 a2"), ({"answer": {"status": 503, "retry_after": 120}}, "503"), ({}, "a1 a2")):
+        told = shop.act(**given, **more)
+        assert told.verdict.passed, told.verdict
+        assert Client(shop.port).get() in answer.split()
+    assert remove[0]["osops.lifecycle.haproxy_config"] == {"state": "absent", **owner}
+    gone = shop.act(state="absent", **owner)
+    assert gone.verdict.passed, gone.verdict
+    assert shop.names() == []
 
 
 def options(shown: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
