@@ -249,11 +249,9 @@ class Labour:
         if ended.rc == 0 and "ok" in answer:
             return
         evidence = {"rc": ended.rc, "output": report.more["output"], **answer.get("evidence", {})}
+        reason = str(answer.get("msg") or "The job %s ended with %s and without an answer" % (job.name, ended.rc))
         raise LifecycleError(
-            scrub(
-                str(answer.get("msg") or "The job %s ended with %s and without an answer." % (job.name, ended.rc)),
-                self.server.secrets,
-            ),
+            scrub(reason, self.server.secrets).rstrip(". \n") + ".",
             str(answer.get("code") or "backup.job"),
             str(answer.get("hint") or "See its output. Run it again when the reason is gone."),
             json.loads(scrub(json.dumps(evidence), self.server.secrets)) if self.server.password else evidence,
@@ -271,8 +269,8 @@ class Labour:
                 return link.dump(self.catalog.database, limit_s=seconds).content
             except worker.Failed as exc:
                 raise LifecycleError(
-                    "The database %s could not be compared with the backup: %s"
-                    % (self.catalog.database, scrub(str(exc), self.server.secrets)),
+                    "The database %s could not be compared with the backup: %s."
+                    % (self.catalog.database, scrub(str(exc), self.server.secrets).rstrip(". \n")),
                     "backup.compare",
                     "Give it a longer deadline, if it was killed (-9).",
                 ) from None

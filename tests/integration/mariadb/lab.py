@@ -168,6 +168,11 @@ class Lab:
         (Path("/var/lib/osops/fence") / self.scope).unlink(missing_ok=True)
 
 
+def forgotten_options() -> list[Path]:
+    """Folders with option files whose process is gone."""
+    return [path for path in Path("/run").glob("osops-mariadb-*") if not Path("/proc/" + path.name.split("-")[2]).exists()]
+
+
 def failed(answer: dict[str, t.Any], code: str) -> dict[str, t.Any]:
     """The answer is a failure with this code, in one clear sentence, and nothing was changed."""
     verdict = dict(answer["verdict"])

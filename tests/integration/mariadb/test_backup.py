@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.mariadb.lab import ADMIN, Lab, failed, until
+from tests.integration.mariadb.lab import ADMIN, Lab, failed, forgotten_options, until
 
 
 @pytest.fixture
@@ -138,6 +138,35 @@ def test_a_disk_that_is_too_full(filled: Lab) -> None:
         subprocess.run(["umount", str(filled.place)], check=True)
 
 
+def test_a_disk_that_gets_full_on_the_way(filled: Lab) -> None:
+    filled.place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "none", str(filled.place)], check=False)
+    assert mounted.returncode == 0, "this test needs root"
+    try:
+        holder = held(filled)
+        process = filled.start("mariadb_backup", filled.backup_args("present", id="a"))
+        until(lambda: (filled.place / "a.sql").exists())
+        subprocess.run(["dd", "if=/dev/zero", "of=%s" % (filled.place / "ball"), "bs=4k"], check=False, capture_output=True)
+        release(holder)
+        verdict = failed(json.loads(process.communicate(timeout=60)[0]), "host.os_error")
+        assert "No space left on device" in verdict["reason"]
+        assert [path.name for path in filled.place.iterdir()] == ["ball"]
+    finally:
+        subprocess.run(["umount", str(filled.place)], check=True)
+
+
+def test_a_disk_that_does_not_keep_what_was_written(filled: Lab) -> None:
+    process = filled.start("mariadb_backup", filled.backup_args("present", id="a"))
+    until(lambda: list(filled.scratch.glob("*/data")))
+    path = filled.place / "a.sql"
+    with open(path, "r+b") as file:
+        file.seek(path.read_bytes().index(b"no comment"))
+        file.write(b"on")
+    verdict = failed(json.loads(process.communicate(timeout=60)[0]), "backup.unproven")
+    assert verdict["reason"] == "What was loaded from the dump is not what was dumped."
+    assert (list(filled.place.iterdir()), filled.leftovers()) == ([], [])
+
+
 def test_a_place_that_others_can_look_into(filled: Lab) -> None:
     filled.place.mkdir(mode=0o755)
     assert "only its owner" in failed(filled.backup(id="a"), "backup.place")["reason"]
@@ -174,14 +203,24 @@ def test_a_view_whose_account_is_gone(filled: Lab) -> None:
     assert filled.backup(id="a")["verdict"]["code"] == "backup.taken"
 
 
+def held(lab: Lab) -> subprocess.Popen[bytes]:
+    """A session that no dump gets past."""
+    holder = subprocess.Popen(lab.maria.argv("LOCK TABLES key_stone.project WRITE; SELECT SLEEP(60)"))
+    until(lambda: "SLEEP" in lab.maria.sql("SELECT INFO FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%'"))
+    return holder
+
+
+def release(holder: subprocess.Popen[bytes]) -> None:
+    holder.kill()
+    holder.wait()
+
+
 def test_a_deadline_ends_it_and_leaves_nothing(filled: Lab) -> None:
-    holder = subprocess.Popen([*filled.maria.argv("LOCK TABLES key_stone.project WRITE; SELECT SLEEP(60)")])
-    until(lambda: "SLEEP" in filled.maria.sql("SELECT INFO FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%'"))
+    holder = held(filled)
     try:
         failed(filled.backup(id="a", deadline=4), "job.deadline")
     finally:
-        holder.kill()
-        holder.wait()
+        release(holder)
     until(lambda: list(filled.place.iterdir()) == [])
     assert filled.leftovers() == []
 
@@ -198,15 +237,13 @@ def kill_job(lab: Lab, name: str, whole: bool = True) -> None:
 
 
 def test_killed_in_the_middle_of_the_dump(filled: Lab) -> None:
-    holder = subprocess.Popen([*filled.maria.argv("LOCK TABLES key_stone.project WRITE; SELECT SLEEP(60)")])
-    until(lambda: "SLEEP" in filled.maria.sql("SELECT INFO FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%'"))
+    holder = held(filled)
     process = filled.start("mariadb_backup", filled.backup_args("present", id="a"))
     until(lambda: (filled.place / "a.sql").exists())
     kill_job(filled, "backup-a")
     answer = json.loads(process.communicate(timeout=60)[0])
     failed(answer, "job.cut")
-    holder.kill()
-    holder.wait()
+    release(holder)
     assert filled.backup(check=True)["newest"] is None, "what is not proven is no backup"
     answer = filled.backup(id="a", expect={"backup": None}, resume=True)
     assert (answer["after"], answer["backup"]["rows"]) == ({"backup": "a"}, 53), answer
@@ -267,7 +304,7 @@ def test_no_secret_in_any_command_line_or_file(filled: Lab) -> None:
     kept = [path for folder in (filled.place, filled.jobs) for path in folder.rglob("*") if path.is_file()]
     assert len(kept) > 8
     assert not [path for path in kept if b"4711" in path.read_bytes()]
-    assert list(Path("/run").glob("osops-mariadb-*")) == []
+    assert forgotten_options() == []
 
 
 @pytest.mark.parametrize(
