@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What there is on one host, as JSON: section -> key -> field -> value. snapshot.py sends this text to ``python3 -`` of every host.
+Its words are folders of which it need not read what is below.
 
 It reads and changes nothing. What moves by itself is left out: times, counters, the processes of ssh sessions, compiled bytecode.
 """
@@ -45,12 +46,15 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def files() -> Section:
-    """Everything below the roots. A folder's time is left out: it tells of its entries, and they are here themselves."""
+def files(without: t.Sequence[str]) -> Section:
+    """Everything below the roots, but not what is below ``without``. A folder's time is left out: it tells of its entries, and they are here themselves."""
     found: Section = {}
     waiting = [root for root in ROOTS if os.path.isdir(root) and not os.path.islink(root)]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        folder = waiting.pop()
+        if folder in without:
+            continue
+        with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name == "__pycache__" or ACCOUNTS.match(entry.path):
                     continue
@@ -316,7 +320,7 @@ def everything() -> dict[str, Section]:
         "group": groups(),
         "haproxy": haproxy(),
         **database(),
-        "file": files(),
+        "file": files(sys.argv[1:]),
     }
     for fields in active.values():
         del fields["main"]
