@@ -124,7 +124,7 @@ class _Deploy:
             step.id for step in found if step.do == ("test" if self.recipe.body.get("probe") else "change") and "@" in step.target
         )
         shares = self._shares(tested)
-        draft.steps += [*shares, *found]
+        draft.steps += [dataclasses.replace(step, way_back="removal") for step in [*shares, *found]]
         draft.batches.append(tuple(dict.fromkeys(step.target for step in [*shares, *found])))
         for place in self.new:
             draft.moves[_key(place)] = ("nothing", service.release["version"])

@@ -162,7 +162,7 @@ def balancer_args(record: Record, recipe: Recipe, service: Service, traffic: Tra
     return {
         "service": service.name, "owner": owner(record, service), "servers": servers,
         "frontends": [{"name": backend + "_front", "bind": [bind.replace("{address}", address) for bind in binds],
-                       "options": deploy.get("frontend") or []}],
+                       "options": [*(deploy.get("frontend") or []), *(managed.get("frontend") or [])]}],
         "backend": {"name": backend, **{name: deploy[name] for name in ("balance", "check", "server_options", "options") if name in deploy}},
         **more, **(managed.get("options") or {}),
     }  # fmt: skip

@@ -51,7 +51,7 @@ def _run(one: Shown, now: float, newest: bool) -> dict[str, t.Any]:
     run = one.run
     seen = progress(run, one.plan, one.back, one.entries, now, one.held)
     held = one.held and run.state in WORKING
-    hint = status.NEXT.get(run.state, "") if newest or run.state in OPEN_STATES else ""
+    hint = status.what_next(run) if newest or run.state in OPEN_STATES else ""
     return {
         "id": run.id,
         "verb": run.verb,

@@ -24,6 +24,21 @@ NEXT = {
 }
 
 
+SUCCEEDED = {
+    "deploy": "nothing to do; the playbook remove takes it away again",
+    "remove": "nothing to do; the playbook deploy makes it anew",
+    "finalize": "nothing to do; from now on the only way back is a restore, which loses what was written since the backup",
+    "backup": "nothing to do",
+    "rollback": "nothing to do; the playbook upgrade goes forward again, after the record names the newer version",
+}
+"""The next command after a verb that succeeded, where it is not that of ``NEXT``."""
+
+
+def what_next(run: Run) -> str:
+    """The next command after a run as it is; ``%s`` in it stands for the run's id."""
+    return SUCCEEDED.get(run.verb, NEXT["succeeded"]) if run.state == "succeeded" else NEXT.get(run.state, "")
+
+
 def where_it_stands(plan: Plan, entries: t.Sequence[Entry]) -> dict[str, str]:
     """Instance -> version that the journal proves, ``unknown`` where an act was begun and not proven since."""
     out, back = last_kinds(entries, OUT), last_kinds(entries, BACK)
@@ -58,7 +73,7 @@ def last_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entr
     out = left_out(plan, back, entries)
     if out:
         lines.append("out of traffic: %s" % ", ".join(out))
-    hint = NEXT.get(run.state, "")
+    hint = what_next(run)
     return [*lines, "next: %s" % (hint % run.id if "%s" in hint else hint)]
 
 

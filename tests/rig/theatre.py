@@ -47,6 +47,9 @@ class Rig:
     folder: Path
     out: Path
     collections: Path | str
+    record: str = "cloud.yml"
+    group: str = "keystone"
+    """the hosts of its Keystone"""
 
     @property
     def inventory(self) -> dict[str, t.Any]:
@@ -63,7 +66,7 @@ class Rig:
 
     def want(self, version: str, **more: t.Any) -> None:
         """Change the record as an operator does: version, lock and digest of Keystone; nothing happens to the cloud."""
-        path = self.folder / "cloud.yml"
+        path = self.folder / self.record
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
         lock = "locks/keystone-%s.txt" % version
         digest = hashlib.sha256((self.folder / lock).read_bytes()).hexdigest()
@@ -86,7 +89,7 @@ class Rig:
         return {**kept, **ours, "PATH": "%s:%s" % (BIN, os.environ.get("PATH", "/usr/bin:/bin"))}
 
     def command(self, playbook: str, *more: str) -> list[str]:
-        given = {"osops_record": str(self.folder / "cloud.yml"), "osops_store": "sqlite:///%s" % self.store}
+        given = {"osops_record": str(self.folder / self.record), "osops_store": "sqlite:///%s" % self.store}
         return [str(BIN / "ansible-playbook"), "-i", str(self.folder / "inventory.yml"), playbook, "-e", json.dumps(given), *more]
 
     def start(self, playbook: str, log: Path, *more: str) -> subprocess.Popen[bytes]:
@@ -130,7 +133,7 @@ class Rig:
     def versions(self) -> dict[str, str]:
         """The release that each Keystone process has mapped, asked of the kernel and not of the code under test."""
         script = "grep -o '%s[^/]*' /proc/$(systemctl show -P MainPID keystone-api)/maps | sort -u" % RELEASES
-        return {host: self.on(host, script).strip().removeprefix(RELEASES).split("-")[0] for host in self.hosts("keystone")}
+        return {host: self.on(host, script).strip().removeprefix(RELEASES).split("-")[0] for host in self.hosts(self.group)}
 
     def journal(self) -> list[tuple[str, str, str, float]]:
         """(way, step, kind, time) of the newest run, read with plain SQL; empty while there is no store."""
@@ -147,7 +150,7 @@ class Rig:
     def settled(self, limit_s: float = 120.0) -> None:
         """Wait until every server of every balancer is up; raises UnusableError with what is not."""
         ask = SHOW_STAT % self.inventory["all"]["vars"]["rig_haproxy_socket"]
-        expected = len(self.hosts("lbs")) * len(self.hosts("keystone"))
+        expected = len(self.hosts("lbs")) * len(self.hosts(self.group))
         seen: list[str] = []
 
         def all_up() -> bool:
@@ -161,7 +164,7 @@ class Rig:
 
     def releases_over_time(self, first: str) -> dict[str, list[tuple[float, str]]]:
         """Host -> (since when, version): what the journal proved that each instance ran, beginning with ``first``."""
-        found = {host: [(0.0, first)] for host in self.hosts("keystone")}
+        found = {host: [(0.0, first)] for host in self.hosts(self.group)}
         query = (
             "SELECT step, at, after FROM osops_journal WHERE kind = 'done' "
             "AND (step LIKE '%/change' OR step LIKE '%/revert') ORDER BY seq"
@@ -192,8 +195,10 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 class Load:
     """The prober as a process beside what is measured: requests at a fixed rate through both balancers."""
 
-    def __init__(self, rig: Rig, folder: Path, rate: float) -> None:
+    def __init__(self, rig: Rig, folder: Path, rate: float, port: int = 5000, password: str = "keystone_admin_password") -> None:
         self.rig = rig
+        self.port = port
+        self.password = password
         self.folder = folder
         self.rate = rate
 
@@ -201,9 +206,9 @@ class Load:
         self.folder.mkdir(parents=True, exist_ok=True)
         words = ["run", "--dir", str(self.folder), "--rate", str(self.rate)]
         for name, address in self.rig.hosts("lbs").items():
-            words += ["--balancer", "%s=http://%s:5000" % (name, address)]
+            words += ["--balancer", "%s=http://%s:%d" % (name, address, self.port)]
         # The password goes by the environment: argv is everybody's to read.
-        environment = {**self.rig.environment(), "OS_PASSWORD": self.rig.inventory["all"]["vars"]["keystone_admin_password"]}
+        environment = {**self.rig.environment(), "OS_PASSWORD": self.rig.inventory["all"]["vars"][self.password]}
         with open(self.folder / "prober.log", "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.rig.prober", *words],
