@@ -75,11 +75,12 @@ class _Files:
         if terms.check:
             return self._verdict("would be made as wanted" if self.present else "would be removed", plan)
         try:
-            report.more["kept"] = _keep_former(view, plan)
+            kept = _keep_former(view, plan)
             _act(view, plan, terms.deadline, self.keep)
         finally:
             report.after = view.again()
             report.more["revisions"] = books.revisions()
+        report.more["kept"] = [revision for revision in kept if revision in report.more["revisions"]]
         self._prove(report.after, plan, wanted)
         return self._verdict("was made as wanted" if self.present else "was removed", plan)
 

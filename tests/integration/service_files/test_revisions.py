@@ -96,7 +96,7 @@ def test_keep_nothing_leaves_nothing(desk: Desk) -> None:
     desk.call(**desk.wanted())
     desk.call(**desk.wanted("true"))
     gone = desk.absent(keep=0)
-    assert "undo" not in gone
+    assert ("undo" not in gone, gone["kept"]) == (True, [])
     assert (tree(desk.etc), tree(desk.root / "default")) == ({}, {})
 
 
