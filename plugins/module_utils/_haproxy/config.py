@@ -101,7 +101,7 @@ class Config:
         self.text_before: str | None = None
         self.found: str | None = None
         self.kept: Kept = {}
-        self.reload = Reload(balancer, order, {}, {}, ())
+        self.reload = Reload(balancer, order, {}, None, ())
         self.notes: list[str] = []
         self.touched = False
 
@@ -140,8 +140,8 @@ class Config:
         if terms.check:
             report.after = {**report.before, **self.wanted}
             return self._verdict("would be")
-        older = note.kept if note else {}
-        self.kept = merge(older, worker)
+        older = note.kept if note else None
+        self.kept = merge(older or {}, worker)
         self.reload = Reload(self.balancer, self.order, self.kept, older, self._own_backends())
         self._act(master, terms, report)
         return self._verdict("is now")

@@ -29,6 +29,8 @@ AGAIN_S = 3.0
 
 # While HAProxy is being reloaded, an answer that is not understood is asked for again, until the deadline.
 BUSY = PASSING | {"unknown_answer"}
+# How long to look on where a second reload may still come: it would forget what was just put back.
+STEADY_S = 1.0
 # How long another reload may be under way when ours begins.
 BUSY_S = 5.0
 
@@ -44,6 +46,9 @@ class Order(t.Protocol):
 
     def __call__(self, timeout_s: float) -> None:
         """Tell it; it may still be busy with it on return."""
+
+    def busy(self) -> bool:
+        """True while a reload that was ordered has not come to HAProxy yet."""
 
     def words(self, since: float) -> list[str]:
         """What it has said since then (wall clock), scrubbed."""
@@ -70,6 +75,9 @@ class UnitOrder:
             _systemd.order("reload", self.unit)  # not waited for: what counts is the new worker, as soon as it answers
         except LifecycleError as exc:
             raise LifecycleError(exc.msg, "haproxy.reload_failed", exc.hint) from exc
+
+    def busy(self) -> bool:
+        return _systemd.show(self.unit).active == "reloading"
 
     def words(self, since: float) -> list[str]:
         try:
@@ -162,8 +170,10 @@ class _Seen:
 class Reload:
     """Reloads, each measured: ``seconds`` from the last look that still saw the former worker until all was back and proven."""
 
-    def __init__(self, balancer: Balancer, order: Order, kept: Kept, older: Kept, ours: t.Collection[str]) -> None:
+    def __init__(self, balancer: Balancer, order: Order, kept: Kept, older: Kept | None, ours: t.Collection[str]) -> None:
         """``kept`` is what servers are set to, ``older`` what an act that was cut has seen; in the backends ``ours``, defaults may change."""
+        self._doubt = older is not None  # its reload may still be under way
+        self._put_at = 0.0
         self._balancer, self._order, self._kept, self._older, self._ours = balancer, order, kept, older, ours
         self._fresh = True
         self._since = 0.0
@@ -174,6 +184,7 @@ class Reload:
     def run(self, deadline_s: float, right: Right) -> None:
         """Reload and put back. ``right`` knows a worker that has read what it shall. Raises LifecycleError when there is none."""
         start, wall = time.monotonic(), time.time()
+        self._wait_idle(deadline_s)
         former = self._begin(min(deadline_s, BUSY_S))
         asked = self._since = time.monotonic()
         self._order(deadline_s)
@@ -185,15 +196,19 @@ class Reload:
             if seen.former:
                 self._since = begun
             if not (seen.done or seen.failed or seen.left or seen.error) and time.monotonic() - asked > AGAIN_S:
-                asked = time.monotonic()
+                asked, self._doubt = time.monotonic(), True
                 self._order(deadline_s)
             return seen
 
         left_s = deadline_s - (time.monotonic() - start)
         ended = wait(look, lambda seen: seen.done, left_s, lambda seen: "failed" if seen.failed else "", poll_s=0.02)
         if ended.reached:
-            self.seconds.append(round(time.monotonic() - self._since, 3))
+            done = time.monotonic()
+            self._stay(right, deadline_s)
+            self.seconds.append(round(max(done, self._put_at) - self._since, 3))
+            self._doubt = True  # whatever is reloaded after this takes something back
             return
+        self._doubt = True
         if ended.last.error is not None:
             raise ended.last.error
         if ended.last.left:
@@ -213,7 +228,28 @@ class Reload:
 
     def mend(self, deadline_s: float, right: Right) -> None:
         """Put back what a reload before this call has lost."""
+        self._wait_idle(deadline_s)
         ended = wait(lambda: self._look(0, right), lambda seen: seen.done, deadline_s)
+        if ended.reached:
+            self._stay(right, deadline_s)
+        if not ended.reached:
+            raise ended.last.error or LifecycleError("HAProxy forgets again what is put back.", "haproxy.state_lost")
+
+    def _wait_idle(self, deadline_s: float) -> None:
+        if self._doubt:
+            wait(self._order.busy, lambda busy: not busy, deadline_s)
+
+    def _stay(self, right: Right, deadline_s: float) -> None:
+        """Where more than one reload may have been ordered, look on for a while, and put back again what the later one loses."""
+        if not self._doubt:
+            return
+        end = time.monotonic() + STEADY_S
+        ended = wait(
+            lambda: self._look(0, right),
+            lambda seen: seen.done and time.monotonic() >= end,
+            max(deadline_s, 2 * STEADY_S),
+            poll_s=0.05,
+        )
         if not ended.reached:
             raise ended.last.error or LifecycleError("HAProxy forgets again what is put back.", "haproxy.state_lost")
 
@@ -227,7 +263,7 @@ class Reload:
                     self._balancer.find_old_workers(talk, worker)
                 self._former = self._attempts()
                 if self._fresh:  # as late as can be: a drain of this second counts too
-                    self._kept, self._fresh = merge(self._older, worker), False
+                    self._kept, self._fresh = merge(self._older or {}, worker), False
                 return worker.pid, None
             except LifecycleError as exc:
                 if exc.code not in BUSY:
@@ -252,6 +288,7 @@ class Reload:
                     for command in steps:
                         talk.do(command)
                     self.put_back.add(key)
+                    self._put_at = time.monotonic()
                 left = lost(self._balancer.look(talk), self._kept, self._ours) if found else {}
                 self._balancer.old(talk, worker, Scope(frozenset()))  # refuses a worker that was replaced meanwhile
                 return _Seen(done=not left, left=tuple(left))

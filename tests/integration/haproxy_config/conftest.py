@@ -42,6 +42,9 @@ class Signal:
         self.count += 1
         os.kill(self.lab.master_pid(), signal.SIGUSR2)
 
+    def busy(self) -> bool:
+        return False
+
     def words(self, since: float) -> list[str]:
         return [line for line in self.lab.said().splitlines() if "ALERT" in line][-4:]
 

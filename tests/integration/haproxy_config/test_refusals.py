@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import typing as t
 
 import pytest
@@ -289,6 +290,27 @@ def test_killed_and_called_again(shop: Shop, told: bool) -> None:
     assert (shop.lab.weight("be/s1"), shop.lab.mask("be/s2")) == (7, 8)
     assert shop.names() == ["osops-shop.cfg"]
     assert Client(shop.port).get() in shop.web
+
+
+def test_the_reload_of_a_killed_call_comes_late(shop: Shop) -> None:
+    """Ours and that one: the second forgets the drains that were just put back after the first."""
+    workers = []
+
+    class Twice(Signal):
+        def late(self) -> None:
+            workers.append(self.lab.worker())
+            super().__call__(0.0)
+
+        def __call__(self, timeout_s: float) -> None:
+            super().__call__(timeout_s)
+            threading.Timer(0.6, self.late).start()
+
+    shop.lab.raw("set server be/s2 state drain")
+    die(shop, signal.SIGKILL, False)
+    again = shop.act(order=Twice(shop.lab), resume=True)
+    assert again.verdict.passed, again.verdict
+    until(lambda: workers and shop.lab.worker() not in (0, workers[0]))
+    assert shop.lab.mask("be/s2") == 8
 
 
 @pytest.mark.parametrize("told", [False, True])
