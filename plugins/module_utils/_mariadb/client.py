@@ -236,8 +236,9 @@ def option_file(socket: str, user: str, password: str) -> t.Iterator[str]:
     for name in os.listdir(root):
         owner = name[len(_OPTIONS) :].partition("-")[0] if name.startswith(_OPTIONS) else ""
         path = os.path.join(root, name)
-        if owner.isdigit() and not os.path.isdir("/proc/" + owner) and os.lstat(path).st_uid == os.geteuid():
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another call ends, and removes its own
+            if owner.isdigit() and not os.path.isdir("/proc/" + owner) and os.lstat(path).st_uid == os.geteuid():
+                shutil.rmtree(path, ignore_errors=True)
     folder = tempfile.mkdtemp(prefix="%s%d-" % (_OPTIONS, os.getpid()), dir=root)
     try:
         path = os.path.join(folder, "my.cnf")

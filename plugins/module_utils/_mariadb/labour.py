@@ -212,10 +212,9 @@ class Labour:
             "manifest": manifest,
             "definers": schema.definers,
             "log_bin": facts.log_bin,
-            "variables": dict(zip(VARIABLES, values)),
+            "variables": {**dict(zip(VARIABLES, values)), "innodb_buffer_pool_size": "%dM" % (self.memory_mb // 4)},
             "server_user": user,
             "scratch": self.scratch,
-            "memory_mb": self.memory_mb,
             "bin": self._programs(facts),
         }
         limits = ("MemoryMax=%dM" % self.memory_mb, "IOWeight=%d" % self.io_weight, "CPUWeight=%d" % self.io_weight)

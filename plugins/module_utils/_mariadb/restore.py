@@ -65,8 +65,9 @@ class Restore(Hand):
         report.more["backup"] = entry.shown()
         self._refuse_newer(entry, facts)
         marker = self.catalog.marker(entry)
-        now = rows_of(self.server, self.database, terms.deadline.remaining()) if live else {}
-        what = dict(marker["lost"]) if marker and isinstance(marker.get("lost"), dict) else lost(entry, now)
+        # Where one was cut, its job may still be at work: tables come and go, and what is lost was counted before it began.
+        now = rows_of(self.server, self.database, terms.deadline.remaining()) if live and marker is None else {}
+        what = dict(marker.get("lost") or {}) if marker is not None else lost(entry, now)
         report.more["lost"] = what
         if marker is None and live is not None and self._same(entry, live, now, terms):
             report.before = report.after = {"database": True, "restored": entry.id}
@@ -81,7 +82,7 @@ class Restore(Hand):
             return Verdict("pass", "backup.predicted", "The database %s would be restored from %s." % (self.database, entry.id))
         report.after = {}
         comment = str(marker.get("comment", "")) if marker else live.comment if live else str(entry.data.get("comment", ""))
-        if marker is None:
+        if self.catalog.marker(entry) is None:
             worker.write_json(self.catalog.path(entry.id, ".restoring"), {"comment": comment, "lost": what})
         self.labour.restore(entry, comment, terms, report)
         report.after = wanted

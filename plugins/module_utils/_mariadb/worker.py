@@ -53,7 +53,8 @@ class Failed(Exception):
 
 
 def say(text: str) -> None:
-    print(time.strftime("%H:%M:%S ", time.gmtime()) + text, flush=True)
+    sys.stdout.write(time.strftime("%H:%M:%S ", time.gmtime()) + text + "\n")
+    sys.stdout.flush()
 
 
 def literal(text: str) -> str:
@@ -87,6 +88,12 @@ def digest_of(path: str) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             sha.update(block)
     return sha.hexdigest()
+
+
+def called(argv: t.Sequence[str], stdin: t.Any = subprocess.DEVNULL) -> tuple[int, str]:
+    """Run a program to its end; the last that it said."""
+    done = subprocess.run(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, cwd="/")
+    return done.returncode, done.stdout.decode("utf-8", "replace").strip()[-400:]
 
 
 class Dumped(t.NamedTuple):
@@ -131,14 +138,13 @@ class Link:
     def count(self, database: str) -> dict[str, int]:
         """How many rows each table has, counted."""
         tables, place = self.tables(database), name_literal(database)
-        rows = self.run("".join(COUNT % (place, name_literal(name)) for name in tables)) if tables else []
+        rows = self.run("".join(COUNT % (place, name_literal(name)) for name in tables))
         return {name: int(row) for name, row in zip(tables, rows)}
 
     def dump(self, database: str, path: str = "", position: bool = False, limit_s: float = threading.TIMEOUT_MAX) -> Dumped:
         """Dump a database, into a file or only to know what it would be. Raises Failed for one that is not whole."""
         more = ("--master-data=2",) if position else ()
-        whole, content, size, ended = hashlib.sha256(), hashlib.sha256(), 0, False
-        head = b""
+        whole, content, size, ended, head = hashlib.sha256(), hashlib.sha256(), 0, False, b""
         with contextlib.ExitStack() as held:
             errors = held.enter_context(tempfile.TemporaryFile())
             file: t.IO[bytes] | None = None
@@ -183,9 +189,8 @@ class Link:
         """Read a dump into a database that is there and empty."""
         argv = self.argv("mariadb", "--max-allowed-packet=1G", "--default-character-set=utf8mb4", "--database=" + database)
         with open(path, "rb") as file:
-            done = subprocess.run(argv, stdin=file, capture_output=True, check=False)
-        if done.returncode != 0:
-            said = done.stderr.decode("utf-8", "replace").strip()[-400:]
+            code, said = called(argv, file)
+        if code != 0:
             raise Failed("The dump could not be loaded: %s" % said, "backup.load")
 
     def create(self, database: str, charset: str, collation: str, comment: str) -> None:
@@ -198,8 +203,8 @@ class Scratch:
 
     def __init__(self, spec: t.Mapping[str, t.Any]) -> None:
         self.spec, self.root = spec, str(spec["scratch"])
-        self.name = hashlib.sha256(("%s %s" % (spec["place"], spec["id"])).encode("utf-8")).hexdigest()[:16]
-        self.folder = os.path.join(self.root, self.name)
+        name = hashlib.sha256(("%s %s" % (spec["place"], spec["id"])).encode("utf-8")).hexdigest()[:16]
+        self.folder = os.path.join(self.root, name)
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Link:
@@ -231,34 +236,28 @@ class Scratch:
         common = ["--no-defaults", "--datadir=" + data, "--user=" + user, "--innodb-log-file-size=16M"]
         common += ["--%s=%s" % pair for pair in sorted(self.spec["variables"].items())]
         root = ["--auth-root-authentication-method=socket", "--auth-root-socket-user=" + me, "--skip-test-db"]
-        made = subprocess.run([self.spec["bin"]["mariadb-install-db"], *common, *root], capture_output=True, check=False, cwd="/")
-        if made.returncode != 0:
-            said = (made.stdout + made.stderr).decode("utf-8", "replace").strip()[-400:]
+        code, said = called([self.spec["bin"]["mariadb-install-db"], *common, *root])
+        if code != 0:
             raise Failed("The server for the proof could not be made: %s" % said, "backup.scratch")
-        pool = max(int(self.spec["memory_mb"]) // 4, 8)
         own = ["--socket=" + socket, "--pid-file=" + os.path.join(self.folder, "pid"), "--log-error=" + log]
-        own += ["--innodb-buffer-pool-size=%dM" % pool, "--secure-file-priv=" + files, "--tmpdir=" + files, *SERVER.split()]
+        own += ["--secure-file-priv=" + files, "--tmpdir=" + files, *SERVER.split()]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen([self.spec["bin"]["mariadbd"], *common, *own], cwd="/", **quiet)  # type: ignore[call-overload]
         link = Link(self.spec["bin"], socket, me, self.folder)
-        end = time.monotonic() + 120
+        end_at = time.monotonic() + 120
         while True:
             with contextlib.suppress(Failed):
                 version = link.rows("SELECT JSON_ARRAY(@@version);")[0][0]
                 break
-            if self.process is None or self.process.poll() is not None or time.monotonic() > end:
+            if self.process.poll() is not None or time.monotonic() > end_at:
                 with open(log, "rb") as file:
                     said = file.read().decode("utf-8", "replace").strip()[-600:]
                 raise Failed("The server for the proof did not start.", "backup.scratch", "See the evidence.", log=said)
             time.sleep(0.1)
-        numbers = [re.match(r"[\d.]+", str(text)) for text in (version, self.spec["manifest"]["version"])]
-        if None in numbers or numbers[0].group() != numbers[1].group():  # type: ignore[union-attr]
-            raise Failed(
-                "The server runs %s, but its program on the disk is %s, so nothing would be proven."
-                % (self.spec["manifest"]["version"], version),
-                "backup.scratch",
-                "Restart the server after its upgrade first.",
-            )
+        running = str(self.spec["manifest"]["version"])
+        if running.partition("-")[0] != str(version).partition("-")[0]:
+            said = "The server runs %s, but its program on the disk is %s, so nothing would be proven."
+            raise Failed(said % (running, version), "backup.scratch", "Restart the server after its upgrade first.")
         return link
 
     def __exit__(self, *_exc: object) -> None:
@@ -307,8 +306,8 @@ def backup(spec: t.Mapping[str, t.Any], server: Link) -> None:
     """Dump, prove, and only then say that it is a backup."""
     path = os.path.join(spec["place"], spec["id"])
     now = time.time()
-    made_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-    manifest = dict(spec["manifest"], mark=MARK, proven=False, made_at=made_at, made_epoch=now)
+    manifest = dict(spec["manifest"], mark=MARK, proven=False, made_epoch=now)
+    manifest["made_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     write_json(path + ".json", manifest)
     try:
         _backup(spec, server, path, manifest)
@@ -321,8 +320,7 @@ def backup(spec: t.Mapping[str, t.Any], server: Link) -> None:
 
 def _backup(spec: t.Mapping[str, t.Any], server: Link, path: str, manifest: dict[str, t.Any]) -> None:
     database = spec["database"]
-    before = server.tables(database)
-    begun = time.monotonic()
+    before, begun = server.tables(database), time.monotonic()
     say("dump of %s" % database)
     dumped = server.dump(database, path + ".sql", bool(spec["log_bin"]))
     middle = time.monotonic()
@@ -364,18 +362,20 @@ def restore(spec: t.Mapping[str, t.Any], server: Link) -> None:
     tables = server.count(database)
     if tables != manifest["tables"]:
         wrong = sorted(name for name in {*tables, *manifest["tables"]} if tables.get(name) != manifest["tables"].get(name))
-        raise Failed(
-            "After the restore the rows of %s are not those of the backup." % ", ".join(wrong[:5]),
-            "backup.rows",
-            "Somebody wrote meanwhile? Stop the service and restore again.",
-        )
-    os.unlink(path + ".restoring")
+        said = "After the restore the rows of %s are not those of the backup." % ", ".join(wrong[:5])
+        raise Failed(said, "backup.rows", "Somebody wrote meanwhile? Stop the service and restore again.")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path + ".restoring")
     say("restored: %d tables, %d rows" % (len(tables), sum(tables.values())))
+
+
+def end(number: int, _frame: object) -> t.NoReturn:
+    raise SystemExit(128 + number)
 
 
 def main() -> int:
     # A job that is stopped goes the same way as an error: through the removal of what is temporary.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, end)
     with open(sys.argv[1], encoding="utf-8") as file:
         spec = json.load(file)
     password = os.environ.pop(PASSWORD, "")
@@ -392,9 +392,9 @@ def main() -> int:
         answer = {"msg": "The host answered %s to an access of %s." % (exc.strerror, where), "code": "host.os_error"}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(ANSWER + json.dumps(answer), flush=True)
+    sys.stdout.write(ANSWER + json.dumps(answer) + "\n")
     return 0 if "ok" in answer else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -193,5 +193,5 @@ def test_a_lost_connection_does_not_end_it(filled: Lab) -> None:
     process.kill()
     process.communicate()
     answer = filled.backup("restored", id="one", expect=THERE, resume=True)
-    assert (answer["verdict"]["outcome"], answer["after"]) == ("pass", BACK), answer
+    assert (answer["verdict"]["outcome"], answer["after"]) == ("pass", BACK), answer["verdict"]
     assert filled.dump() == good
