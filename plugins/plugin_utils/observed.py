@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
@@ -67,7 +68,8 @@ def looks(record: Record, recipes: t.Mapping[str, Recipe], verb: str = "upgrade"
             found.append(_contract(record, recipe, service))
         if verb in ("deploy", "remove") and "deploy" in recipe.body:
             found += _made(record, recipe, service, "present" if verb == "deploy" else "absent")
-    return found
+    # What a hand keeps on a host is kept by cloud: a look without it would find nothing.
+    return [dataclasses.replace(look, args={**look.args, "scope": record.cloud}) for look in found]
 
 
 def _instances(record: Record, recipe: Recipe, service: Service) -> list[Look]:
