@@ -309,9 +309,26 @@ def test_no_secret_in_any_command_line_or_file(filled: Lab) -> None:
     assert forgotten_options() == []
 
 
+def test_a_server_that_does_not_answer_or_refuses(lab: Lab) -> None:
+    lab.database()
+    for state in ("present", "restored"):
+        for check in (True, False):
+            away = lab.backup(state, check=check, id="a", server={"socket": "/nowhere/s"})
+            assert "No MariaDB answers at the socket /nowhere/s" in failed(away, "database.unreachable")["reason"]
+            refused = lab.backup(state, check=check, id="a", server={"socket": lab.maria.socket, "user": "nobody"})
+            assert "Access denied for user 'nobody'@'localhost'" in failed(refused, "database.refused")["reason"]
+    assert not lab.place.exists()
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
+        ({"database": "a`b"}, "is not the name of a database"),
+        ({"database": "a'b"}, "is not the name of a database"),
+        ({"database": "../a"}, "is not the name of a database"),
+        ({"database": "information_schema"}, "belongs to MariaDB itself"),
+        ({"server": {"socket": "/tmp/a'b"}}, "is not the path of a socket"),
+        ({"server": {"socket": "/tmp/s", "user": "a b"}}, "is not the name of an account"),
         ({"id": "../a"}, "is not the name of a backup"),
         ({"id": "a.sql"}, "is not the name of a backup"),
         ({"id": "a'b"}, "is not the name of a backup"),
@@ -331,9 +348,8 @@ def test_no_secret_in_any_command_line_or_file(filled: Lab) -> None:
     ],
 )
 def test_input_that_cannot_be_used(lab: Lab, given: dict[str, t.Any], says: str) -> None:
-    verdict = failed(
-        lab.backup(given.get("state", "present"), **{k: v for k, v in given.items() if k != "state"}), "backup.input"
-    )
+    code = "database.input" if "database" in given or "server" in given else "backup.input"
+    verdict = failed(lab.backup(**given), code)
     assert says in verdict["reason"]
     assert not lab.place.exists()
 

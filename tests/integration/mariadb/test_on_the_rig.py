@@ -37,7 +37,7 @@ def trial(rig: Rig) -> Iterator[Rig]:
     rows = "CREATE TABLE a (id INT PRIMARY KEY, b VARCHAR(100)); INSERT INTO a SELECT seq, SHA2(seq, 256) FROM seq_1_to_60000"
     rig.shell(HOST, 'mariadb trial -e "%s"' % rows)
     yield rig
-    rig.shell(HOST, "systemctl stop 'osops-job-*'; rm -rf /var/backups/osops /var/lib/osops/jobs")
+    rig.shell(HOST, "systemctl stop 'osops-job-*-one.service'; rm -rf /var/backups/osops-trial /var/lib/osops/jobs/*-one")
     assert database(rig, "absent")["after"]["database"] is False
 
 
@@ -47,7 +47,8 @@ def database(rig: Rig, state: str) -> dict[str, Any]:
 
 
 def arguments(state: str, **more: Any) -> dict[str, Any]:
-    return {"state": state, "database": "trial", "service": "trial", "id": "one", "deadline": 300, **more}
+    place = "/var/backups/osops-trial"
+    return {"state": state, "database": "trial", "service": "trial", "id": "one", "place": place, "deadline": 300, **more}
 
 
 def backup(rig: Rig, state: str = "present", check: bool = False, **more: Any) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def test_a_backup_and_back_again(trial: Rig) -> None:
     answer = backup(trial, expect={"backup": None}, token=1, scope="trial")
     assert (answer["verdict"]["code"], answer["backup"]["rows"]) == ("backup.taken", 60000), answer
     assert proofs(trial) == ""
-    assert trial.shell(HOST, "stat -c %a /var/backups/osops /var/backups/osops/*").split() == ["700", "600", "600"]
+    assert trial.shell(HOST, "stat -c %a /var/backups/osops-trial /var/backups/osops-trial/*").split() == ["700", "600", "600"]
     trial.shell(HOST, "mariadb trial -e 'DELETE FROM a LIMIT 10; CREATE TABLE newer (a INT)'")
     looked = backup(trial, "restored", id="latest", check=True)
     assert (looked["lost"]["rows"], looked["lost"]["tables"]) == ({"a": -10}, ["newer"])
@@ -108,11 +109,18 @@ def test_killed_in_the_middle_of_the_proof(trial: Rig) -> None:
 
 
 def test_a_module_that_is_killed_does_not_end_the_job(trial: Rig) -> None:
+    # No dump gets past this lock, so the job is at work when the module is killed, and when it is called again.
+    trial.shell(HOST, "setsid mariadb trial -e 'LOCK TABLES a WRITE; DO SLEEP(20)' > /dev/null 2>&1 < /dev/null & sleep 1")
     process = trial.start(HOST, "osops.lifecycle.mariadb_backup", arguments("present"))
-    trial.kill_module(HOST, 1.5)
+    trial.shell(HOST, "for i in $(seq 600); do test -e /var/backups/osops-trial/one.sql && break; sleep .05; done")
+    trial.kill_module(HOST, 0)
     assert "CHANGED" not in process.communicate(timeout=60)[0]
+    assert "ActiveState=active" in trial.shell(HOST, "systemctl show -p ActiveState %s" % UNIT)
     answer = backup(trial, expect={"backup": None}, resume=True)
     assert answer["after"] == {"backup": "one"}, answer
+    assert trial.shell(HOST, "grep -c 'dump of trial' /var/lib/osops/jobs/backup-one/output") == "1", (
+        "it was taken up, not begun anew"
+    )
 
 
 def test_a_restore_that_is_cut_converges(trial: Rig) -> None:
@@ -122,7 +130,7 @@ def test_a_restore_that_is_cut_converges(trial: Rig) -> None:
     process = trial.start(HOST, "osops.lifecycle.mariadb_backup", arguments("restored", expect=THERE))
     trial.shell(
         HOST,
-        "for i in $(seq 600); do test -e /var/backups/osops/one.restoring && ! test -e /var/lib/mysql/trial/newer.frm && break; "
+        "for i in $(seq 600); do test -e /var/backups/osops-trial/one.restoring && ! test -e /var/lib/mysql/trial/newer.frm && break; "
         "sleep .02; done; systemctl kill -s KILL osops-job-restore-one.service",
     )
     assert "job.cut" in process.communicate(timeout=300)[0]
