@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
+import time
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils import _database, _environment, _job, _systemd
@@ -34,12 +36,17 @@ class Command:
     rc: t.Mapping[int, str]
     env: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     """environment variable -> name of a secret"""
+    heads: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Instead of a program: where the release says which revisions it needs (folder, expand, contract)."""
 
 
 def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Command]:
     """Read the commands of a recipe. Raises BadInputError that names the command."""
     found = {}
     for name, row in rows.items():
+        if row.get("heads") is not None:
+            found[name] = Command(name, (), {}, {}, _heads(name, row["heads"]))
+            continue
         argv = tuple(str(part) for part in row.get("argv") or ())
         try:
             words = {int(code): str(word) for code, word in (row.get("rc") or {}).items()}
@@ -58,11 +65,23 @@ def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Com
     return found
 
 
+def _heads(name: str, row: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """The place of a release's revisions, below its site-packages. Raises BadInputError."""
+    found = {key: str(value) for key, value in row.items()}
+    wrong = set(found) != {"folder", "expand", "contract"} or any(part.startswith("/") or ".." in part for part in found.values())
+    if wrong:
+        raise BadInputError(
+            "commands.%s.heads needs folder, expand and contract, below the release's packages." % name, "schema.input"
+        )
+    return found
+
+
 class Tools:
     """The programs of one release on this host, run as the service's user with the service's configuration."""
 
     def __init__(self, params: t.Mapping[str, t.Any]) -> None:
         self.release = Release.from_args(params["release"])
+        self.wanted = _database_row(params)
         instance, config = params["instance"], params["config"]
         self.path = _environment.check_path(instance["path"])
         self.user = instance["user"] or ""
@@ -136,9 +155,40 @@ class Tools:
         return command.rc[rc]
 
     def ask(self, name: str, terms: Terms) -> tuple[str, Done]:
-        """Run a command that only reads."""
+        """Run a command that only reads, or compare the revisions of release and database where the recipe says so."""
+        if name in self.commands and self.commands[name].heads:
+            return self._compare(self.commands[name].heads, terms)
         done = run(self.argv(name), terms.deadline.remaining(), self.user)
         return self.word(name, done.rc, done.out + "\n" + done.err), done
+
+    def _compare(self, heads: t.Mapping[str, str], terms: Terms) -> tuple[str, Done]:
+        """What the schema needs, by the revisions that the release's own files name and those that stand in the database.
+
+        Some releases' own check compares the database with itself and always says that all is well (Keystone 23 to 25).
+        """
+        if self.wanted is None:
+            raise BadInputError("A check by heads needs a check with database beside it.", "schema.input")
+        begun = time.monotonic()
+        there = self.database(self.wanted, terms).get("heads") or []
+        found = glob.glob(os.path.join(self.folder, "lib", "python3*", "site-packages", heads["folder"]))
+        try:
+            folder = found[0]
+            wanted = {}
+            for branch in ("expand", "contract"):
+                with open(os.path.join(folder, heads[branch]), encoding="ascii") as handle:
+                    wanted[branch] = handle.read().strip()
+        except (IndexError, OSError, ValueError):
+            raise LifecycleError(
+                "Release %s has no revisions at %s." % (self.release.id, heads["folder"]),
+                "schema.no_heads",
+                "Correct the recipe.",
+            ) from None
+        known = {name.partition("_")[0] for _root, _folders, names in os.walk(folder) for name in names if name.endswith(".py")}
+        word = next((branch for branch in ("expand", "contract") if wanted[branch] not in there), "current")
+        if any(revision not in known for revision in there):
+            word = "refuse"
+        says = "wanted: %s; there: %s" % (", ".join(wanted.values()), ", ".join(there) or "none")
+        return word, Done(0, says, "", time.monotonic() - begun)
 
     def database(self, wanted: _database.Wanted, terms: Terms) -> dict[str, t.Any]:
         return _database.ask(
@@ -165,7 +215,7 @@ class _Preflight:
     """Every check of the recipe, one after the other, also after a failure, so that one run shows all that is wrong."""
 
     def __init__(self, tools: Tools, params: t.Mapping[str, t.Any]) -> None:
-        self.tools, self.checks, self.wanted = tools, list(params["checks"] or ()), _database_row(params)
+        self.tools, self.checks, self.wanted = tools, list(params["checks"] or ()), tools.wanted
         if not self.checks:
             raise BadInputError("The list of checks is empty, so nothing would be proven.", "schema.input")
         for row in self.checks:
@@ -213,7 +263,7 @@ class _Preflight:
             report.before["schema"] = word
         if word not in (check.get("accept") or ()):
             explained = (check.get("explain") or {}).get(word) or "%s says %s." % (
-                " ".join(self.tools.commands[check["command"]].argv[:1]),
+                " ".join(self.tools.commands[check["command"]].argv[:1]) or check["command"],
                 word,
             )
             raise LifecycleError(
@@ -228,7 +278,7 @@ class _Step:
         row = params["act"] or {}
         if not all(row.get(key) for key in ("check", "act", "when", "accept")):
             raise BadInputError("act needs check, act, when and accept.", "schema.input")
-        self.tools, self.wanted = tools, _database_row(params)
+        self.tools, self.wanted = tools, tools.wanted
         self.check, self.act = str(row["check"]), str(row["act"])
         self.then = tuple(str(name) for name in row.get("then") or ())
         for name in self.then:

@@ -56,6 +56,11 @@ def deploy(draft: Draft, service: Service) -> None:
                 "%s runs %s, and the record wants %s: deploy only adds what is missing; use the playbook upgrade or rollback."
                 % (_key(place), seen.before["version"], service.release["version"])
             )
+        elif seen.before.get("running") and not seen.before.get("release"):
+            draft.refusals.append(
+                "%s: another program listens on %s (%s). Stop it, or give the component another port."
+                % (_key(place), draft.record.listen(*place), "; ".join(seen.more.get("notes") or ["unknown"]).rstrip("."))
+            )
     if not new:
         return
     draft.refusals += draft.silent([files_key(_key(place)) for place in new])

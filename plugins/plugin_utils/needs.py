@@ -101,7 +101,7 @@ def schema_args(record: Record, recipe: Recipe, service: Service, component: Com
 
 def _filled_commands(record: Record, recipe: Recipe, service: Service) -> dict[str, Json]:
     commands: dict[str, Json] = recipe.body.get("commands") or {}
-    placed = [name for name, row in commands.items() if any("{" in word and word != "{config}" for word in row["argv"])]
+    placed = [name for name, row in commands.items() if any("{" in word and word != "{config}" for word in row.get("argv") or [])]
     if not placed:
         return commands
     known = values(record, recipe, service)

@@ -55,7 +55,7 @@ class _Rolling:
     def service(self, service: Service) -> None:
         recipe = self.draft.recipes[service.name]
         keys = [share_key(service.name, host) for host in (service.traffic.hosts if service.traffic else ())]
-        keys += [backup_key(service.name)] if backed_up(service) else []
+        keys += [backup_key(service.name)] if backed_up(service) and self.draft.verb == "upgrade" else []
         unknown = self.draft.silent([*instances(service), *keys])
         self.draft.refusals += unknown
         missing = [name for name in recipe.order if name not in {component.name for component in service.components}]

@@ -22,8 +22,7 @@ def finalize(draft: Draft, service: Service) -> None:
     if contract is None:
         draft.notes.append("%s: its recipe knows no contract step, there is nothing to finalize" % service.name)
         return
-    keys = [*instances(service), contract_key(service.name), *([backup_key(service.name)] if backed_up(service) else [])]
-    problems = [why for why in [draft.misplaced(service)] if why] or draft.silent(keys)
+    problems = [why for why in [draft.misplaced(service)] if why] or draft.silent(instances(service))
     wanted = service.release["version"]
     for key in instances(service) if not problems else ():
         seen = draft.seen(key)
@@ -32,6 +31,8 @@ def finalize(draft: Draft, service: Service) -> None:
                 "%s: it is %s, and the record wants %s. Old code cannot live on a finalized schema; finish the upgrade first."
                 % (key, seen.before.get("version") or "not running", wanted)
             )
+    keys = [contract_key(service.name), *([backup_key(service.name)] if backed_up(service) else [])]
+    problems = problems or draft.silent(keys)
     draft.refusals += problems
     if problems or not draft.seen(contract_key(service.name)).would_change:
         return

@@ -28,20 +28,24 @@ PORT = 5002
 RECORD = "green.yml"
 # What the service that comes and goes may change, and nothing else (the form is the one of tests/rig/snapshot.py).
 ITS_OWN = [
-    "green* *",
-    "ctl* file /var/lib/osops*",
+    "green* * *",
+    "db1 schema green*",
+    "db1 schema table green.*",
+    "db1 file /var/lib/osops*",
     "lb* file /var/lib/osops*",
     "lb* file /etc/haproxy/conf.d*",
-    "lb* haproxy green*",
-    "lb* listen *:%d*" % PORT,
-    "lb* process haproxy.service *",
-    "db1 table green.*",
-    "db1 database green",
-    "db1 file /var/lib/osops*",
+    "lb* haproxy *green*",
+    "lb* listen *:%d" % PORT,
+    "lb* process haproxy.service child *",
 ]
-# Somebody else's program on the port: the new instance cannot start there.
-TAKE_PORT = "systemd-run --quiet --unit rig-squatter python3 -m http.server --bind $(hostname -i) %d" % PORT
-GIVE_PORT = "systemctl stop rig-squatter"
+# Somebody else's drop-in, with which the new unit cannot start on one host.
+NO_START = """
+set -eu
+mkdir -p /etc/systemd/system/keystone-api.service.d
+printf '[Service]\\nExecStartPre=/bin/false\\n' > /etc/systemd/system/keystone-api.service.d/no-start.conf
+systemctl daemon-reload
+"""
+MEND_START = "rm -r /etc/systemd/system/keystone-api.service.d && systemctl daemon-reload"
 
 
 @dataclasses.dataclass
@@ -104,9 +108,9 @@ def perform(rig: Rig, rate: float, console: Console) -> dict[str, t.Any]:
         time.sleep(2)
         life = Life(rig, beside, console)
         rig.want(OLD)
-        rig.on("green2", TAKE_PORT)
+        rig.on("green2", NO_START)
         life.flow("deploy, unhealthy: removed again", "deploy", "rolled_back (exit 2)", gone=True)
-        rig.on("green2", GIVE_PORT)
+        rig.on("green2", MEND_START)
         life.flow("deploy", "deploy", "succeeded (exit 0)")
         life.flow("deploy again: nothing to do", "deploy", "succeeded (exit 0)")
         with Load(rig, rig.out / "own", rate, PORT, "green_admin_password") as own:
@@ -150,7 +154,15 @@ def show(report: dict[str, t.Any], console: Console) -> None:
         table.add_column(name, justify="left" if name in ("flow", "result") else "right", overflow="fold")
     for flow in report["flows"]:
         own, beside = flow["own"], flow["beside"]
-        cells = [flow["seconds"], flow["result"], own["sent"], own["failed"], own["longest_gap_s"], beside["sent"], beside["failed"]]
+        cells = [
+            flow["seconds"],
+            flow["result"],
+            own["sent"],
+            own["failed"],
+            own["longest_gap_s"],
+            beside["sent"],
+            beside["failed"],
+        ]
         table.add_row(flow["name"], *("" if cell is None else str(cell) for cell in cells), str(len(flow["left_over"])))
     console.print(table)
     console.print("touched beside what the service owns: %s" % ("; ".join(report["touched"]) or "nothing"))

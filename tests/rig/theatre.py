@@ -178,7 +178,7 @@ class Rig:
 
     def last_run(self) -> tuple[str, str]:
         """State and reason of the newest run."""
-        if not self.journal():
+        if not self.store.exists():
             return ("none", "no run was opened")
         with contextlib.closing(sqlite3.connect(self.store, timeout=30)) as c:
             query = "SELECT state, reason FROM osops_run ORDER BY token DESC LIMIT 1"
@@ -195,7 +195,14 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 class Load:
     """The prober as a process beside what is measured: requests at a fixed rate through both balancers."""
 
-    def __init__(self, rig: Rig, folder: Path, rate: float, port: int = 5000, password: str = "keystone_admin_password") -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        folder: Path,
+        rate: float,
+        port: int = 5000,
+        password: str = "keystone_admin_password",  # noqa: S107 - the name of a variable
+    ) -> None:
         self.rig = rig
         self.port = port
         self.password = password

@@ -31,7 +31,9 @@ def test_every_role_is_a_phase_and_its_words_belong_to_it(repository: Path) -> N
 def test_every_word_stands_in_a_role_and_in_a_play(repository: Path) -> None:
     known = set(lifecycle(repository)["steps"])
     assert {word for words in roles(repository).values() for word in words} == known
-    walked = {word for verb in lifecycle(repository)["verbs"] for phase in phases(verb) for word in play_words("_walk.yml", phase)}
+    walked = {
+        word for verb in lifecycle(repository)["verbs"] for phase in phases(verb) for word in play_words("_walk.yml", phase)
+    }
     assert set(play_words("_fetch.yml")) | walked == known
 
 

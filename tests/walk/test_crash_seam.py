@@ -30,11 +30,26 @@ CASES: dict[str, t.Any] = {
 
 LIVES: dict[str, t.Any] = {
     "deploy": ("deploy", "", {}, "succeeded"),
-    "a deployed one is unhealthy": ("deploy", "", {"out:keystone-api@ctl2/test": LifecycleError("no", "probe.token")}, "rolled_back"),
-    "no place for the files": ("deploy", "", {"out:keystone-api@ctl1/install": LifecycleError("full", "files.full")}, "rolled_back"),
+    "a deployed one is unhealthy": (
+        "deploy",
+        "",
+        {"out:keystone-api@ctl2/test": LifecycleError("no", "probe.token")},
+        "rolled_back",
+    ),
+    "no place for the files": (
+        "deploy",
+        "",
+        {"out:keystone-api@ctl1/install": LifecycleError("full", "files.full")},
+        "rolled_back",
+    ),
     "the balancer refuses": ("deploy", "", {"out:keystone#1@lb1/admit": LifecycleError("no", "haproxy.refused")}, "rolled_back"),
     "remove": ("remove", "1.0", {}, "succeeded"),
-    "a drain fails": ("remove", "1.0", {"out:keystone#1@lb1/drain": LifecycleError("busy", "drain.sessions_left")}, "rolled_back"),
+    "a drain fails": (
+        "remove",
+        "1.0",
+        {"out:keystone#1@lb1/drain": LifecycleError("busy", "drain.sessions_left")},
+        "rolled_back",
+    ),
     "no backup": ("remove", "1.0", {"out:keystone.database/confirm": LifecycleError("full", "backup.disk")}, "rolled_back"),
     "software stays": ("remove", "1.0", {"out:keystone-api@ctl2/remove": LifecycleError("in use", "artifact.in_use")}, "frozen"),
     "finalize": ("finalize", "1.0", {}, "succeeded"),

@@ -17,7 +17,9 @@ def left(world: World) -> dict[str, object]:
     found: dict[str, object] = {}
     for host in world.apps:
         files = {name: world.hosts[host].read(name) for name in (*MADE, "database-echo.json")}
-        found.update({"%s %s" % (host, name): state for name, state in files.items() if state.get("release") or state.get("owner")})
+        found.update(
+            {"%s %s" % (host, name): state for name, state in files.items() if state.get("release") or state.get("owner")}
+        )
     for host in world.balancers:
         found.update({"%s %s" % (host, name): True for name in world.hosts[host].read("balancer.json")})
     return found
@@ -113,7 +115,10 @@ def test_edges_that_are_not_open(worlds: Worlds) -> None:
     for verb in ("upgrade", "rollback", "finalize", "backup"):
         refused = world.run(verb)
         assert refused.rc == 2
-        assert "it stands in planning (nothing of it is installed), and %s begins in operational; use the playbook deploy." % verb in refused.out
+        assert (
+            "it stands in planning (nothing of it is installed), and %s begins in operational; use the playbook deploy." % verb
+            in refused.out
+        )
     ended(world, world.run("deploy"), 0, "succeeded")
     world.want("9.0")
     refused = world.run("deploy")

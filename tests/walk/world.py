@@ -217,7 +217,9 @@ class World:
                     record["services"][service]["traffic"]["managed"] = {}
             if self.bare:
                 # A service that this collection makes itself, with its database on the first host.
-                record["services"][service].update(database={"hosts": [self.apps[0]]}, secrets={"password": "echo_password"}, soak=0)
+                record["services"][service].update(
+                    database={"hosts": [self.apps[0]]}, secrets={"password": "echo_password"}, soak=0
+                )
                 record["services"][service].update(more)
             self.put("recipes/%s.yml" % service, recipe(service, list(components)))
         self.record = record

@@ -12,12 +12,15 @@ import pytest
 import yaml
 
 from ansible_collections.osops.lifecycle.plugins.module_utils import _database
+from ansible_collections.osops.lifecycle.plugins.module_utils._deadline import Deadline
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._grants import missing
+from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Terms
 from ansible_collections.osops.lifecycle.plugins.module_utils._probe import parse
-from ansible_collections.osops.lifecycle.plugins.module_utils._schema import parse_commands
+from ansible_collections.osops.lifecycle.plugins.module_utils._schema import Tools, parse_commands
 from ansible_collections.osops.lifecycle.plugins.module_utils._systemd import parse_show, seconds_of
 
+COMPARED = ("current", "expand", "contract", "refuse")
 NEEDED = ["CREATE", "ALTER", "INDEX"]
 
 
@@ -62,6 +65,50 @@ def test_a_command_that_is_none_is_named(row: dict[str, Any], says: str) -> None
     assert says in caught.value.msg
 
 
+HEADS = {"folder": "keystone/versions", "expand": "EXPAND_HEAD", "contract": "CONTRACT_HEAD"}
+
+
+@pytest.mark.parametrize(
+    "row", [{"folder": "x"}, {**HEADS, "folder": "/etc"}, {**HEADS, "expand": "../../x"}, {**HEADS, "more": "x"}], ids=str
+)
+def test_heads_that_are_none_are_named(row: dict[str, Any]) -> None:
+    with pytest.raises(BadInputError, match=r"commands\.check\.heads"):
+        parse_commands({"check": {"heads": row}})
+
+
+@pytest.mark.parametrize(
+    ("there", "word"),
+    [
+        ([], "expand"),
+        (["29e8", "e25f"], "expand"),
+        (["11c3", "e25f"], "contract"),
+        (["11c3", "c88c"], "current"),
+        (["29e8", "c88c"], "expand"),
+        (["742c", "c88c"], "refuse"),
+    ],
+)
+def test_the_schema_is_judged_by_its_revisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: list[str], word: str
+) -> None:
+    """A database whose revision the release does not know is of a newer one, whatever else stands in it."""
+    place = tmp_path / "releases" / "24.1.0-0123456789ab" / "lib" / "python3.11" / "site-packages" / "keystone" / "versions"
+    for branch, names in (("expand", ("29e8_initial", "11c3_more")), ("contract", ("e25f_initial", "c88c_more"))):
+        (place / "any" / branch).mkdir(parents=True)
+        for name in names:
+            (place / "any" / branch / (name + ".py")).touch()
+    (place / "EXPAND_HEAD").write_text("11c3\n", encoding="ascii")
+    (place / "CONTRACT_HEAD").write_text("c88c\n", encoding="ascii")
+    checks = [{"name": "database", "database": {"section": "database", "option": "connection", "grants": []}}]
+    params = {
+        "release": {"id": "24.1.0-0123456789ab"}, "instance": {"path": str(tmp_path), "unit": "", "user": ""}, "secrets": None,
+        "config": {"files": ["/etc/keystone.conf"], "option": "--config-file"}, "commands": {"check": {"heads": HEADS}}, "checks": checks,
+        "database_host": None,
+    }  # fmt: skip
+    tools = Tools(params)
+    monkeypatch.setattr(tools, "database", lambda _wanted, _terms: {"heads": there})
+    assert tools.ask("check", Terms(False, None, False, Deadline(5)))[0] == word
+
+
 def facts(**more: Any) -> dict[str, Any]:
     return {
         "backend": "mysql",
@@ -101,10 +148,12 @@ def test_the_recipe_of_keystone_is_understood(collection: Path) -> None:
     commands = parse_commands(recipe["commands"])
     named = [check["command"] for check in recipe["preflight"] if "command" in check]
     named += [step[key] for step in recipe["schema"].values() for key in ("check", "act")]
+    named += [name for step in recipe["schema"].values() for name in step.get("then", ())]
     assert set(named) == set(commands)
     for check in recipe["preflight"]:
         if "command" in check:
-            rest = set(commands[check["command"]].rc.values()) - set(check["accept"])
+            command = commands[check["command"]]
+            rest = (set(COMPARED) if command.heads else set(command.rc.values())) - set(check["accept"])
             assert rest == set(check["explain"]), "every answer that stops a run is explained"
         assert set(check.get("needs", ())) <= {other["name"] for other in recipe["preflight"]}
     baseline, verify = parse(recipe["probe"]["baseline"]), parse(recipe["probe"]["verify"])

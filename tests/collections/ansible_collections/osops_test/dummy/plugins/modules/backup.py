@@ -23,7 +23,9 @@ def act(args: world.State, goal: world.State) -> None:
 
 def main() -> None:
     spec = {name: {"type": "str"} for name in ("database", "service", "kind", "place")}
-    spec.update(server={"type": "dict"}, keep={"type": "int"}, max_age_s={"type": "int"}, command={"type": "list", "elements": "str"})
+    spec.update(
+        server={"type": "dict"}, keep={"type": "int"}, max_age_s={"type": "int"}, command={"type": "list", "elements": "str"}
+    )
     world.run("backup", spec, ["present"], look, wanted, act)
 
 
