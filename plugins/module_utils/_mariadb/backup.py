@@ -89,12 +89,13 @@ class Take(Hand):
         facts = self.server.facts(seconds)
         report.more["server"] = facts.shown()
         schema = Schema.look(self.server, self.database, seconds)
+        self.labour.programs(facts)
         self.labour.check_space(schema)
         settle(report.before, {"backup": id_}, terms.expect, terms.resume)
         report.changed, report.after = True, {"backup": id_}
         if terms.check:
             return Verdict("pass", "backup.predicted", "The database %s would be backed up as %s." % (self.database, id_))
-        report.after = dict(report.before)
+        report.changed, report.after = False, dict(report.before)
         self.catalog.open()
         self.labour.backup(id_, facts, schema, terms, report)
         entry = self.catalog.get(id_)

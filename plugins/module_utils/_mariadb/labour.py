@@ -173,7 +173,8 @@ class Labour:
                     {"free": free, "needed": size, "data": schema.data, "index": schema.index},
                 )
 
-    def _programs(self, facts: client.Facts) -> dict[str, str]:
+    def programs(self, facts: client.Facts) -> dict[str, str]:
+        """Where the programs are that a backup needs. Raises LifecycleError for one that this host does not have."""
         found = {name: client.program(name) for name in ("mariadb", "mariadb-dump")}
         return {**found, "mariadb-install-db": client.program("mariadb-install-db"), "mariadbd": self._binary(facts)}
 
@@ -215,7 +216,7 @@ class Labour:
             "variables": {**dict(zip(VARIABLES, values)), "innodb_buffer_pool_size": "%dM" % (self.memory_mb // 4)},
             "server_user": user,
             "scratch": self.scratch,
-            "bin": self._programs(facts),
+            "bin": self.programs(facts),
         }
         limits = ("MemoryMax=%dM" % self.memory_mb, "IOWeight=%d" % self.io_weight, "CPUWeight=%d" % self.io_weight)
         self._do("backup", id_, spec, terms, report, limits)
@@ -237,6 +238,7 @@ class Labour:
             root=self.jobs,
             properties=limits,
         )
+        report.changed = True
         try:
             ended = self.runner(job, terms.deadline)
         finally:
