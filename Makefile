@@ -1,8 +1,11 @@
 # Thin on purpose: every target is a script that can be called without make.
-.PHONY: demo test rig rig-down bench check fmt clean
+.PHONY: demo life test rig rig-down bench check fmt clean
 
 demo:
 	scripts/demo
+
+life:
+	scripts/life
 
 test:
 	scripts/test

@@ -109,6 +109,11 @@ def explain(said: str) -> LifecycleError:
     )
 
 
+# The host serves while a release arrives: what runs there has the first call on processor and disk. Where the cpu controller is
+# missing, the priority of the processes is what counts.
+BEHIND = ("Nice=19", "IOSchedulingClass=idle", "CPUWeight=10", "IOWeight=10")
+
+
 def installation(release: Release, folder: str, name: str, source_env: t.Mapping[str, str]) -> Job:
     """The job that builds the environment in ``folder``: it is made where it stays, because environments cannot be moved."""
     pip = (
@@ -138,7 +143,7 @@ def installation(release: Release, folder: str, name: str, source_env: t.Mapping
         address = urllib.parse.urlsplit(release.index)
         if address.scheme == "http":
             env["PIP_TRUSTED_HOST"] = address.netloc.rpartition("@")[2]
-    return Job(name, tuple(commands), env, files={"lock.txt": release.lock, "tools.txt": tools})
+    return Job(name, tuple(commands), env, files={"lock.txt": release.lock, "tools.txt": tools}, properties=BEHIND)
 
 
 def secrets_of(release: Release) -> list[str]:
