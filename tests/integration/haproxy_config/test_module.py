@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -101,30 +100,3 @@ def test_documented_options_are_the_options() -> None:
     )  # fmt: skip
     documented = json.loads(shown.stdout)["osops.lifecycle.haproxy_config"]["doc"]["options"]
     assert options(documented) == options({**DRIVER_ARGS, **BALANCER_ARGS, **CONFIG_ARGS})
-
-
-@pytest.mark.rig
-@pytest.mark.skipif(
-    not os.environ.get("OSOPS_RIG_INVENTORY"), reason="OSOPS_RIG_INVENTORY does not name the inventory of a running rig"
-)
-def test_with_debians_unit(repository: Path) -> None:
-    """On a balancer of the rig, whose HAProxy reads conf.d: through ssh, become and systemctl reload."""
-    from tests.integration.artifact_source.rig import Rig
-
-    rig = Rig(Path(os.environ["OSOPS_RIG_INVENTORY"]).resolve(), repository)
-    name = "osops.lifecycle.haproxy_config"
-    given = {
-        "service": "echo", "owner": "rig/echo", "frontends": [{"name": "echo", "bind": ["127.0.0.1:18999"]}],
-        "backend": {"name": "echo"}, "servers": [{"name": "self", "address": "127.0.0.1:22"}], "min_up": 1,
-    }  # fmt: skip
-    try:
-        predicted = rig.module("lb1", name, given, check=True)
-        made = rig.module("lb1", name, given)
-        again = rig.module("lb1", name, given)
-    finally:
-        gone = rig.module("lb1", name, {"service": "echo", "owner": "rig/echo", "state": "absent"})
-    assert predicted["verdict"]["outcome"] == "pass", predicted
-    assert (made["changed"], made["reloads"], made["after"]["loaded"]) == (True, 1, True), made
-    assert (again["changed"], again["reloads"]) == (False, 0)
-    assert (gone["changed"], gone["after"]["file"], gone["after"]["loaded"]) == (True, "missing", False), gone
-    assert rig.shell("lb1", "ls -A /etc/haproxy/conf.d | grep -c echo || true") == "0"
