@@ -139,7 +139,7 @@ class Tools:
             raise LifecycleError(
                 "The schema step %s failed." % name,
                 "schema.act_failed",
-                "See its output; the old release goes on serving.",
+                "See its output; what serves is not touched.",
                 {"command": name, "rc": ended.rc, "output": report.more["output"]},
             )
 
