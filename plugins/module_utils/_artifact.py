@@ -12,7 +12,7 @@ import json
 import os
 import typing as t
 
-from ansible_collections.osops.lifecycle.plugins.module_utils import _environment, _instance, _process
+from ansible_collections.osops.lifecycle.plugins.module_utils import _environment, _instance, _probe, _process
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Act, Report, Terms
 from ansible_collections.osops.lifecycle.plugins.module_utils._release import Release
@@ -34,7 +34,7 @@ def prepare(params: t.Mapping[str, t.Any]) -> Act:
     """Check the arguments of the module and say what will act. Raises BadInputError."""
     _environment.check_path(params["instance"]["path"])
     if params["state"] == "absent" and not (params["release"]["id"] or params["release"]["version"]):
-        return _Gone(params["instance"]["path"], params["instance"]["component"])
+        return _Gone(params)
     release = Release.from_args(params["release"])
     if params["state"] == "active":
         return _Active(release, _instance.Instance.from_args(params["instance"]))
@@ -154,11 +154,18 @@ class _Active:
 class _Gone:
     """Nothing of the instance is left: not its link, and no release that nothing else uses."""
 
-    def __init__(self, path: str, component: str) -> None:
-        self.path, self.component = path, component
+    def __init__(self, params: t.Mapping[str, t.Any]) -> None:
+        instance = params["instance"]
+        self.path, self.component = instance["path"], instance["component"]
+        # A token that a probe kept of it is a secret of something that is gone.
+        port = _process.split_listen(instance["listen"])[1] if instance["listen"] else 0
+        self.kept_by_probes = _probe.baseline_file(params["scope"], self.component, port)
 
     def __call__(self, terms: Terms, report: Report) -> Verdict:
         report.before = report.after = self._look()
+        if not terms.check:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.kept_by_probes)
         if not settle(report.before, {"release": None, "releases": []}, terms.expect, terms.resume):
             return Verdict("pass", "artifact.absent", "There is no release of %s on this host." % self.component)
         kept = self._kept()

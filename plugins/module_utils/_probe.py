@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import typing as t
 
@@ -41,6 +42,11 @@ class Request:
     contains: str
     save: t.Mapping[str, t.Mapping[str, str]]
     needs: tuple[str, ...]
+
+
+def baseline_file(scope: str, component: str, port: int) -> str:
+    """Where the answers from before a change are kept: in memory, for root; live tokens are in it, which must not survive on a disk."""
+    return os.path.join("/run/osops/probe", scope, "%s-%d.json" % (component, port))
 
 
 def parse(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[Request]:

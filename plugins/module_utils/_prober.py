@@ -22,8 +22,6 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._http import HttpE
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
-# In memory: a baseline holds live tokens, which must not survive on a disk.
-ROOT = "/run/osops/probe"
 # Keystone's tokens live for an hour unless it is told otherwise.
 BASELINE_S = 2400
 
@@ -56,7 +54,7 @@ class _Prober:
         self.peers = [str(peer).rstrip("/") for peer in self.known.pop("peers", None) or []]
         if not re.match(r"^[A-Za-z0-9_.:@#-]+$", params["scope"] + self.component):
             raise BadInputError("The scope or the component holds characters that are not allowed.", "probe.input")
-        self.file = os.path.join(ROOT, params["scope"], "%s-%d.json" % (self.component, port))
+        self.file = _probe.baseline_file(params["scope"], self.component, port)
 
     def __call__(self, terms: Terms, report: Report) -> Verdict:
         if terms.check:

@@ -10,8 +10,8 @@ import dataclasses
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import FREEZING, acted
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Json, Plan, Step, canonical
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Json, Plan, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps, without_past
 
 _AFRESH: dict[str, Json] = {
     "expect": None,
@@ -136,9 +136,9 @@ class _Way:
         steps = [revert]
         test = self.rows.get((change.target, "test"))
         if test is not None:
-            # What the way out had proven before it began may be long gone: the former release is asked what it can answer now.
-            asked = [request for request in test.args.get("requests") or [] if "{baseline." not in canonical(request)]
-            args = {**test.args, "requests": asked, "version": (change.expect or {}).get("version")}
+            # The former release is asked what it can answer now.
+            test = without_past(test)
+            args = {**test.args, "version": (change.expect or {}).get("version")}
             steps.append(dataclasses.replace(test, args=args, needs=(revert.id,), way=BACK))
         proof = (steps[-1].id,)
         # Where a balancer cannot be drained, the revert never begins; what was proven on the way out gets its traffic back.

@@ -31,6 +31,7 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import (
     data_key,
     database_target,
     probe_steps,
+    without_past,
 )
 
 Places = list[tuple[Component, str]]
@@ -185,7 +186,7 @@ class _Deploy:
                  expect=draft.seen(key).before, needs=(key + "/install", *data), undo=gone(args), deadline_s=change_s),
         ]  # fmt: skip
         probe = probe_steps(key, host, where, recipe, service, service.release["version"], "install", "change")
-        return [*found, *probe[1:]]
+        return [*found, *(without_past(step) for step in probe[1:])]
 
     def _shares(self, tested: tuple[str, ...]) -> list[Step]:
         service, found = self.service, list[Step]()

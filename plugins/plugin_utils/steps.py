@@ -9,7 +9,16 @@ from __future__ import annotations
 import dataclasses
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Json, Recipe, Record, Seen, Service, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import (
+    Component,
+    Json,
+    Recipe,
+    Record,
+    Seen,
+    Service,
+    Step,
+    canonical,
+)
 
 FETCH_S = 900
 CHANGE_S = 180
@@ -115,6 +124,12 @@ def instance_steps(
         steps.insert(1, dataclasses.replace(baseline, needs=drained))
         steps[2] = dataclasses.replace(steps[2], needs=(*steps[2].needs, baseline.id))
     return [*steps, verify]
+
+
+def without_past(test: Step) -> Step:
+    """A proof that asks for no token of the past: there was nothing before, or it may be long gone."""
+    asked = [request for request in test.args.get("requests") or [] if "{baseline." not in canonical(request)]
+    return dataclasses.replace(test, args={**test.args, "requests": asked})
 
 
 def probe_steps(
