@@ -297,8 +297,9 @@ class _Step:
         seen, said = self._look(terms)
         report.before = report.after = seen
         word = str(seen["schema"])
-        if word in self.accept and self.then and terms.resume:
-            # Cut between the schema and what follows it; that may run again.
+        if word in self.accept and self.then:
+            # A former act may have been cut between the schema and what follows it; that may run again.
+            report.changed = True
             return self._follow(terms, report, word)
         if word in self.accept:
             return Verdict("pass", "schema.current", "The schema is as this release needs it (%s)." % word)

@@ -64,7 +64,14 @@ class Unit:
     def facts(self) -> dict[str, t.Any]:
         """What an answer shows of it. An unlimited stop timeout is null: JSON has no infinity."""
         timeout = None if self.stop_timeout_s == float("inf") else self.stop_timeout_s
-        return {"name": self.name, "active": self.active, "sub": self.sub, "user": self.user or "root", "stop_timeout_s": timeout}
+        return {
+            "name": self.name,
+            "exists": self.exists,
+            "active": self.active,
+            "sub": self.sub,
+            "user": self.user or "root",
+            "stop_timeout_s": timeout,
+        }
 
 
 def _systemctl(arguments: t.Sequence[str], timeout_s: float = 30.0) -> Done:

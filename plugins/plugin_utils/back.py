@@ -65,8 +65,11 @@ def _away(plan: Plan, entries: t.Sequence[Entry]) -> Plan:
                 )
             )
     batch = tuple(sorted(dict.fromkeys(step.target for step in steps), key=lambda target: "#" not in target))
+    # No instance is taken from under a balancer that still sends it requests.
+    drained = tuple(step.id for step in steps if step.do == "drain")
     purged = {step.target: (step.id,) for step in steps if step.do == "purge"}
-    steps = [dataclasses.replace(step, needs=purged.get(step.target, ())) if step.do == "remove" else step for step in steps]
+    steps = [dataclasses.replace(step, needs=drained) if step.do == "purge" else step for step in steps]
+    steps = [dataclasses.replace(step, needs=purged.get(step.target, drained)) if step.do == "remove" else step for step in steps]
     return dataclasses.replace(plan, batches=(batch,) if batch else (), steps=tuple(steps), refusals=(), notes=())
 
 

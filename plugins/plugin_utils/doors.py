@@ -19,11 +19,11 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import back as way_back
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import (
     control,
-    greenfield,
     holder,
     knowledge,
     model,
     observed,
+    removal,
     status,
 )
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import record as record_file
@@ -34,7 +34,7 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import data_
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 CONSENTS = {
-    greenfield.PURGE_DATA: "remove takes the database away too",
+    removal.PURGE_DATA: "remove takes the database away too",
     "no_soak": "finalize although the release has not served for as long as the record asks",
 }
 DEFAULT_STORE = "~/.local/state/osops/store.db"
@@ -150,6 +150,8 @@ class Call:
                     "Wait for it, or look at it with the playbook status.",
                     {"run": run.id},
                 )
+            if self.verb != run.verb:
+                _may_take_back(run, self.services, store.entries(run.id))
             _await_acts(store, run)
             back = self.verb != run.verb and run.state != "rolling_back"
             state = "rolling_back" if back else "running" if run.state == "paused" else ""
@@ -171,12 +173,16 @@ class Call:
         store = Store(self.settings.store)
         settled: dict[str, float] = {}
         finalized: dict[str, str] = {}
+        purged: set[str] = set()
         for run in store.runs(self.record.cloud, self.services):  # newest first
             if run.state != "succeeded" or run.verb == "backup":
                 continue
             made, entries = store.plan(run.id), store.entries(run.id)
             done = [entry for entry in entries if entry.kind == "done" and entry.changed]
+            purged.update(name for name in run.services if any(entry.step == name + ".database/purge" for entry in done))
             for name in run.services if done else ():
+                if name in purged:
+                    continue  # what was before is the history of another database
                 if run.verb == "finalize":
                     wanted = {step.id: step.args["release"]["version"] for step in made.steps if step.target == data_key(name)}
                     for entry in done:
@@ -204,12 +210,29 @@ class Call:
                     key = observed.share_key(step.target.partition("#")[0], step.host)
                     if step.do == "drain" and step.id in begun:
                         left = after.get(step.id, {})
-                        was = {name: model.LeftOut(state, left.get(name)) for name, state in step.args["restore"].items()}
+                        was = {
+                            name: model.LeftOut(state, left.get(name)) for name, state in (step.args.get("restore") or {}).items()
+                        }
                         found.setdefault(key, {}).update(was)
                     elif step.do in ("admit", "remove") and kinds.get(step.id) == "done":
                         for name in step.servers:
                             found.get(key, {}).pop(name, None)
         return found
+
+
+def _may_take_back(run: model.Run, services: t.Sequence[str], entries: t.Sequence[model.Entry]) -> None:
+    """Refuse to take back the run of another verb where that would do more than this call asks for."""
+    others = sorted(set(run.services) - set(services))
+    if others:
+        raise BadInputError(
+            "The %s run %s also holds %s, which this call does not name." % (run.verb, run.id, ", ".join(others)), "run.other_services",
+            "Name all of its services, or finish it with the playbook %s." % run.verb, {"run": run.id},
+        )  # fmt: skip
+    if run.verb == "deploy" and any(entry.step.endswith("/admit") and entry.way == model.OUT for entry in entries):
+        raise BadInputError(
+            "The deploy run %s has given traffic to the service already." % run.id, "run.other_goal",
+            "Finish it with the playbook deploy; remove then drains, backs up and asks what to do with the data.", {"run": run.id},
+        )  # fmt: skip
 
 
 def store_exists(url: str) -> bool:

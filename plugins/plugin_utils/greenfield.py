@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A service that this collection brings into being, and takes away again: the plans of deploy and remove. Pure."""
+"""A service that this collection brings into being: the plan of deploy. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft, instances, ordered
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Json, Recipe, Service, Step, Traffic
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
-    backup_key,
     balancer,
     balancer_key,
     database_key,
@@ -26,8 +25,6 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import (
     FETCH_S,
     TRAFFIC_S,
     ShareSteps,
-    backed_up,
-    backup_steps,
     data_key,
     database_target,
     probe_steps,
@@ -37,8 +34,6 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import (
 Places = list[tuple[Component, str]]
 FILES_S = 120
 DATABASE_S = 300
-PURGE_DATA = "purge_data"
-"""The consent without which remove leaves the database where it is."""
 
 
 def deploy(draft: Draft, service: Service) -> None:
@@ -49,64 +44,77 @@ def deploy(draft: Draft, service: Service) -> None:
     if problems:
         return
     places = [(component, host) for component in ordered(recipe, service) for host in component.hosts]
-    new = [place for place in places if not _there(draft, _key(place)) and (not draft.limit or place[1] in draft.limit)]
+    new = [place for place in places if not there(draft, key_of(place)) and (not draft.limit or place[1] in draft.limit)]
     for place in places:
-        seen = draft.seen(_key(place))
-        if _there(draft, _key(place)) and seen.before.get("version") not in (None, service.release["version"]):
+        seen = draft.seen(key_of(place))
+        if there(draft, key_of(place)) and seen.before.get("version") not in (None, service.release["version"]):
             draft.refusals.append(
                 "%s runs %s, and the record wants %s: deploy only adds what is missing; use the playbook upgrade or rollback."
-                % (_key(place), seen.before["version"], service.release["version"])
+                % (key_of(place), seen.before["version"], service.release["version"])
+            )
+        elif seen.before.get("release") and not seen.before.get("running"):
+            draft.refusals.append(
+                "%s is installed, and does not run on %s. The playbook upgrade starts it; another port or address needs a removal first."
+                % (key_of(place), draft.record.listen(*place) or "this host")
             )
         elif seen.before.get("running") and not seen.before.get("release"):
             draft.refusals.append(
                 "%s: another program listens on %s (%s). Stop it, or give the component another port."
-                % (_key(place), draft.record.listen(*place), "; ".join(seen.more.get("notes") or ["unknown"]).rstrip("."))
+                % (key_of(place), draft.record.listen(*place), "; ".join(seen.more.get("notes") or ["unknown"]).rstrip("."))
             )
     if not new:
         return
-    draft.refusals += draft.silent([files_key(_key(place)) for place in new])
+    draft.refusals += draft.silent([files_key(key_of(place)) for place in new])
     draft.refusals += draft.silent([database_key(service.name)] if service.database else [])
+    twice = sorted({host for component, host in new if any(other != component and host == there for other, there in new)})
+    if twice:
+        draft.refusals.append(
+            "%s: two new components would share the files of %s; deploy can make one component a host."
+            % (service.name, ", ".join(twice))
+        )
     if service.traffic is not None:
-        ask = balancer_key if service.traffic.managed is not None else share_key
-        draft.refusals += draft.silent([ask(service.name, host) for host in service.traffic.hosts])
+        draft.refusals += _places_are_free(draft, service, service.traffic, new)
     if not draft.refusals:
         _Deploy(draft, service, recipe, new).add()
 
 
-def remove(draft: Draft, service: Service) -> None:
-    """Add what takes away everything that this collection made of a service, in the order drain, data, software."""
-    recipe = draft.recipes[service.name]
-    draft.refusals += draft.silent(instances(service), refusing=False)
-    if "deploy" not in recipe.body:
-        draft.refusals.append("%s: remove takes away only what deploy made, and its recipe knows no deploy." % service.name)
-        return
-    places = [(component, host) for component in ordered(recipe, service) for host in component.hosts]
-    ours = [place for place in places if _ours(draft, _key(place))]
-    foreign = [_key(place) for place in places if place not in ours and _there(draft, _key(place))]
-    draft.refusals += [
-        "%s was not made by this collection, which takes away only what it made. Let the tool remove it that made it." % key
-        for key in foreign
-    ]
-    keys = [files_key(_key(place)) for place in ours] + ([database_key(service.name)] if service.database else [])
-    if service.traffic is not None and service.traffic.managed is not None:
-        keys += [balancer_key(service.name, host) for host in service.traffic.hosts]
-    draft.refusals += draft.silent(keys)
-    if ours and not draft.refusals:
-        _Remove(draft, service, recipe, ours).add()
+def _places_are_free(draft: Draft, service: Service, traffic: Traffic, new: Places) -> list[str]:
+    """Why the balancers cannot take the new instances, one sentence each."""
+    found = []
+    for host in traffic.hosts:
+        if traffic.managed is not None:
+            seen = draft.seen(balancer_key(service.name, host))
+            names = {name for component in service.components if component.port for name in component.hosts}
+            strangers = sorted(name for name in seen.before.get("servers") or {} if name.rpartition("/")[2] not in names)
+            if strangers:
+                found.append(
+                    "%s: our file there has %s, which the record does not name any more. Name it again, or remove the service first."
+                    % (host, ", ".join(strangers))
+                )
+            found += draft.silent([balancer_key(service.name, host)])
+            continue
+        missing = not_served(draft, service, new, host)
+        if missing:
+            lines = ", ".join("server %s %s check" % (name, draft.record.listen(part, name)) for part, name in missing)
+            found.append(
+                "%s: add to the backend of %s: %s; or let the record manage it (traffic.managed). %s"
+                % (host, service.name, lines, draft.seen(share_key(service.name, host)).unknown)
+            )
+    return found
 
 
-def _key(place: tuple[Component, str]) -> str:
+def not_served(draft: Draft, service: Service, places: Places, host: str) -> Places:
+    """The instances that no server of a balancer has the address of, as far as it could be asked."""
+    servers = draft.seen(share_key(service.name, host)).more.get("servers", {}).values()
+    known = {server.get("address") for server in servers}
+    return [place for place in places if place[0].port and draft.record.listen(*place) not in known]
+
+
+def key_of(place: tuple[Component, str]) -> str:
     return instance_key(place[0].name, place[1])
 
 
-def _ours(draft: Draft, key: str) -> bool:
-    """What deploy made, or what a removal that was cut has left of it: releases of our driver without a unit."""
-    files = draft.seen(files_key(key)).before
-    left = not draft.seen(key).before.get("running") and files.get("unit") == "missing" and draft.seen(key).more.get("releases")
-    return bool(files.get("revision") or left)
-
-
-def _there(draft: Draft, key: str) -> bool:
+def there(draft: Draft, key: str) -> bool:
     state = draft.seen(key).before
     return bool(state.get("release") or state.get("running"))
 
@@ -120,7 +128,7 @@ class _Deploy:
 
     def add(self) -> None:
         draft, service = self.draft, self.service
-        fetched = tuple(_key(place) + "/fetch" for place in self.new)
+        fetched = tuple(key_of(place) + "/fetch" for place in self.new)
         data = self._data(fetched)
         begun = tuple(step.id for step in data)
         found = list(data)
@@ -133,7 +141,7 @@ class _Deploy:
         draft.steps += [dataclasses.replace(step, way_back="removal") for step in [*shares, *found]]
         draft.batches.append(tuple(dict.fromkeys(step.target for step in [*shares, *found])))
         for place in self.new:
-            draft.moves[_key(place)] = ("nothing", service.release["version"])
+            draft.moves[key_of(place)] = ("nothing", service.release["version"])
 
     def _data(self, fetched: tuple[str, ...]) -> list[Step]:
         """Database and accounts; then schema and first administrator, where the database is new."""
@@ -151,7 +159,8 @@ class _Deploy:
                 needs=fetched, undo=undo, deadline_s=DATABASE_S,
             )
         ]  # fmt: skip
-        if create is not None and not seen.get("tables"):
+        # Also on a database that stayed from a former life: its schema is brought up, or is refused as a newer one's.
+        if create is not None and self.draft.phase(service) == "planning":
             component, host = self.new[0]
             key = data_key(service.name)
             common = needs.schema_args(self.draft.record, self.recipe, service, component, host)
@@ -181,11 +190,12 @@ class _Deploy:
             Step(key + "/fetch", key, host, "planning", "fetch", service.driver, {**args, "state": "present"}, deadline_s=FETCH_S,
                  undo=gone(args)),
             Step(key + "/install", key, host, "install", "install", recipe.module("files"), files, expect=seen, needs=(key + "/fetch",),
-                 undo=_away(files), deadline_s=FILES_S),
+                 undo=away(files), deadline_s=FILES_S),
             Step(key + "/change", key, host, "install", "change", service.driver, {**args, "state": "active"},
                  expect=draft.seen(key).before, needs=(key + "/install", *data), undo=gone(args), deadline_s=change_s),
         ]  # fmt: skip
-        probe = probe_steps(key, host, where, recipe, service, service.release["version"], "install", "change")
+        peers = needs.peers(draft.record, component, service)
+        probe = probe_steps(key, host, where, recipe, service, service.release["version"], "install", "change", peers=peers)
         return [*found, *(without_past(step) for step in probe[1:])]
 
     def _shares(self, tested: tuple[str, ...]) -> list[Step]:
@@ -204,122 +214,26 @@ class _Deploy:
                     "min_up": len(addresses),
                 }
                 expect = self.draft.seen(balancer_key(service.name, host)).before
+                # Where others of the service serve already, the way back leaves them their place.
+                stay = [server for server in args["servers"] if server["address"] not in addresses]
+                undo = (
+                    {**args, "servers": stay, "min_up": 0}
+                    if expect.get("file") == "ours" and stay
+                    else {**args, "state": "absent"}
+                )
                 found.append(
                     Step(target + "/admit", target, host, "traffic_rollout", "admit", balancer(self.recipe, traffic), args,
-                         expect={name: expect[name] for name in ("file",) if name in expect}, needs=tested, undo={**args, "state": "absent"},
-                         deadline_s=TRAFFIC_S)
+                         expect={name: expect[name] for name in ("file",) if name in expect}, needs=tested, undo=undo, deadline_s=TRAFFIC_S)
                 )  # fmt: skip
                 continue
-            share = _share(self.draft, service, traffic, addresses, target, host)
-            if share.servers:
-                found += [share.drain(), share.admit(tested)]
-            else:
-                lines = ", ".join(
-                    "server %s %s check" % (name, self.draft.record.listen(part, name)) for part, name in self.new if part.port
-                )
-                self.draft.refusals.append(
-                    "%s: its balancer has no server for %s. Add to the backend of %s: %s; or let the record manage it (traffic.managed)."
-                    % (host, ", ".join(addresses), service.name, lines)
-                )
+            share = share_of(self.draft, service, traffic, addresses, target, host)
+            # A former failure or removal may have left them drained: what is new and proven serves.
+            share = dataclasses.replace(share, restore={name: {**state, "admin": 0} for name, state in share.restore.items()})
+            found += [share.drain(), share.admit(tested)]
         return found
 
 
-@dataclasses.dataclass
-class _Remove:
-    draft: Draft
-    service: Service
-    recipe: Recipe
-    ours: Places
-
-    def add(self) -> None:
-        draft = self.draft
-        shares, found = self._shares()
-        # Targets of a batch take one word side by side: a backup can wait for the drains, and not for what confirms them.
-        kept = self._kept(tuple(step.id for step in shares if step.do == "drain"))
-        ready = tuple(step.id for step in [*shares, *kept] if step.do == "confirm")
-        data = self._data(ready)
-        for component, host in self.ours:
-            found += self._instance(component, host, ready)
-        steps = [*shares, *kept, *data, *found]
-        draft.steps += steps
-        draft.batches.append(tuple(dict.fromkeys(step.target for step in steps)))
-        for place in self.ours:
-            draft.moves[_key(place)] = (str(draft.seen(_key(place)).before.get("version") or "stopped"), "nothing")
-
-    def _shares(self) -> tuple[list[Step], list[Step]]:
-        """Steps that take the traffic away, and steps that take our place in the balancers away."""
-        traffic = self.service.traffic
-        steps: list[Step] = []
-        last: list[Step] = []
-        addresses = [self.draft.record.listen(component, host) for component, host in self.ours if component.port]
-        if traffic is None or not addresses:
-            return steps, last
-        for host in traffic.hosts:
-            target = "%s#%d@%s" % (self.service.name, len(self.draft.batches) + 1, host)
-            share = _share(self.draft, self.service, traffic, addresses, target, host)
-            if share.servers:
-                steps += [
-                    dataclasses.replace(step, phase="delete") if step.do == "confirm" else step
-                    for step in (share.drain(), share.confirm())
-                ]
-            if traffic.managed is not None:
-                args = {**needs.balancer_args(self.draft.record, self.recipe, self.service, traffic, host), "state": "absent"}
-                step = Step(
-                    target + "/remove",
-                    target,
-                    host,
-                    "delete",
-                    "remove",
-                    balancer(self.recipe, traffic),
-                    args,
-                    servers=share.servers,
-                    deadline_s=TRAFFIC_S,
-                )
-                last.append(step)
-            elif share.servers:
-                self.draft.notes.append(
-                    "%s: take %s out of the balancer's configuration; it stays drained until then"
-                    % (host, ", ".join(share.servers))
-                )
-        purged = tuple(_key(place) + "/purge" for place in self.ours)
-        return steps, [dataclasses.replace(step, needs=purged) for step in last]
-
-    def _kept(self, drained: tuple[str, ...]) -> list[Step]:
-        """A last backup, unless the database is not there any more."""
-        if not backed_up(self.service) or not self.draft.seen(database_key(self.service.name)).before.get("database"):
-            return []
-        self.draft.refusals += self.draft.silent([backup_key(self.service.name)])
-        return backup_steps(self.recipe, self.service, "delete", drained)
-
-    def _data(self, ready: tuple[str, ...]) -> list[Step]:
-        base = self.service.database
-        if base is None or not self.draft.seen(database_key(self.service.name)).before.get("database"):
-            return []
-        if PURGE_DATA not in self.draft.consents:
-            self.draft.notes.append(
-                "the database %s stays on %s; with -e osops_consent=%s it goes too" % (base.name, base.host, PURGE_DATA)
-            )
-            return []
-        key = database_target(self.service.name)
-        args = {**needs.database_args(self.draft.record, self.recipe, self.service, base), "state": "absent"}
-        step = Step(key + "/purge", key, base.host, "delete", "purge", self.recipe.module("database"), args, needs=ready, deadline_s=DATABASE_S,
-                    way_back="restore" if backed_up(self.service) else "none")  # fmt: skip
-        return [step]
-
-    def _instance(self, component: Component, host: str, ready: tuple[str, ...]) -> list[Step]:
-        key = instance_key(component.name, host)
-        files = needs.files_args(self.draft.record, self.recipe, self.service, component, host)
-        args = needs.artifact_args(self.draft.record, self.recipe, self.service, component, host)
-        stop = FILES_S + self.recipe.stop_s(component.name)
-        return [
-            Step(key + "/purge", key, host, "delete", "purge", self.recipe.module("files"), _away(files), needs=ready, deadline_s=stop,
-                 way_back="deploy"),
-            Step(key + "/remove", key, host, "delete", "remove", self.service.driver, gone(args), needs=(key + "/purge",),
-                 deadline_s=CHANGE_S, way_back="deploy"),
-        ]  # fmt: skip
-
-
-def _share(draft: Draft, service: Service, traffic: Traffic, addresses: t.Sequence[str], target: str, host: str) -> ShareSteps:
+def share_of(draft: Draft, service: Service, traffic: Traffic, addresses: t.Sequence[str], target: str, host: str) -> ShareSteps:
     """The servers of some instances on one balancer, with no floor: there is nothing else to keep in service."""
     seen = draft.seen(share_key(service.name, host))
     everywhere: dict[str, Json] = seen.more.get("servers", {})
@@ -334,6 +248,6 @@ def gone(args: dict[str, Json]) -> dict[str, Json]:
     return {**args, "state": "absent", "release": {"package": args["release"]["package"]}}
 
 
-def _away(files: dict[str, Json]) -> dict[str, Json]:
+def away(files: dict[str, Json]) -> dict[str, Json]:
     """Arguments of the module ``files`` that take away what it made: it knows what that is, contents and secrets are not needed."""
     return {**{name: files[name] for name in ("name", "owner", "unit")}, "state": "absent"}

@@ -36,7 +36,7 @@ def values(
     found: dict[str, Json] = {"cloud": record.cloud, "service": service.name}
     if service.database is not None:
         found.update(
-            database_host=service.database.address or record.addresses.get(service.database.host, service.database.host),
+            database_host=_bracketed(service.database.address or record.addresses.get(service.database.host, service.database.host)),
             database_name=service.database.name, database_user=service.database.user,
         )  # fmt: skip
     part = component or next((each for each in service.components if each.port), None)
@@ -166,6 +166,12 @@ def balancer_args(record: Record, recipe: Recipe, service: Service, traffic: Tra
         "backend": {"name": backend, **{name: deploy[name] for name in ("balance", "check", "server_options", "options") if name in deploy}},
         **more, **(managed.get("options") or {}),
     }  # fmt: skip
+
+
+def peers(record: Record, component: Component, service: Service) -> list[str]:
+    """Where the other instances of a component answer: a token of theirs proves that all have the same keys."""
+    scheme = (service.probe.get("instance") or {}).get("scheme", "http")
+    return ["%s://%s" % (scheme, record.listen(component, host)) for host in component.hosts] if component.port else []
 
 
 def secrets(recipe: Recipe, service: Service) -> dict[str, Json]:

@@ -126,7 +126,7 @@ def seen(answer: t.Mapping[str, Json]) -> Seen:
     if not isinstance(before, dict) or (answer.get("failed") and not before):
         return Seen(unknown=str(answer.get("msg") or verdict.get("reason") or "the driver answered nothing usable"))
     refused = str(answer.get("msg") or verdict.get("reason") or "refused") if answer.get("failed") else ""
-    more = {name: answer[name] for name in ("releases", "process", "notes", "link") if name in answer}
+    more = {name: answer[name] for name in ("releases", "process", "notes", "link", "unit") if name in answer}
     if isinstance(answer.get("servers"), list):
         more["servers"] = {server["server"]: server for server in answer["servers"]}
     return Seen(before, more, refused=refused, would_change=bool(answer.get("changed")))

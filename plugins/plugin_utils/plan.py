@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.osops.lifecycle.plugins.plugin_utils import greenfield, knowledge, rolling, upkeep
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import greenfield, knowledge, removal, rolling, upkeep
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft, History, Leftovers
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Plan, Recipe, Record, Service, digest
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import Observed
@@ -17,7 +17,7 @@ MAKERS: dict[str, t.Callable[[Draft, Service], None]] = {
     "deploy": greenfield.deploy,
     "upgrade": rolling.change,
     "rollback": rolling.change,
-    "remove": greenfield.remove,
+    "remove": removal.remove,
     "finalize": upkeep.finalize,
     "backup": upkeep.backup,
 }

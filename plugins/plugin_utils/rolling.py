@@ -104,8 +104,9 @@ class _Rolling:
                 drained = tuple(share.id("drain") for share in shares)
                 args = needs.artifact_args(self.draft.record, recipe, service, component, host)
                 where = needs.instance(self.draft.record, recipe, component, host)
+                peers = needs.peers(self.draft.record, component, service)
                 steps += instance_steps(
-                    self.draft.verb, key, host, args, where, recipe, service, self.draft.observed[key], ready, drained
+                    self.draft.verb, key, host, args, where, recipe, service, self.draft.observed[key], ready, drained, peers
                 )
             tested = tuple(step.id for step in steps if step.do == "test")
             for share in shares:

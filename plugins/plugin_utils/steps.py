@@ -102,6 +102,7 @@ def instance_steps(
     seen: Seen,
     ready: tuple[str, ...],
     drained: tuple[str, ...],
+    peers: list[str],
 ) -> list[Step]:
     """Fetch, prove that the old one works, switch, and prove that the new one works: one instance."""
     deadline = CHANGE_S + recipe.stop_s(where["component"])
@@ -115,7 +116,7 @@ def instance_steps(
             needs=(key + "/fetch", *ready), undo=undo if before.get("release") else None, deadline_s=deadline,
         ),
     ]  # fmt: skip
-    probe = probe_steps(key, host, where, recipe, service, service.release["version"], phase, change)
+    probe = probe_steps(key, host, where, recipe, service, service.release["version"], phase, change, peers=peers)
     if not probe:
         return steps
     baseline, verify = probe
@@ -142,6 +143,7 @@ def probe_steps(
     phase: str,
     change: str,
     way: str = "out",
+    peers: list[str] | None = None,
 ) -> list[Step]:
     """Baseline and verify of one instance; empty where the recipe has no probe for it."""
     probe = recipe.body.get("probe")
@@ -151,7 +153,7 @@ def probe_steps(
     instance = {**needs.only(where, "component", "listen"), **(service.probe.get("instance") or {})}
     common = {
         "instance": instance,
-        "vars": {**(probe.get("vars") or {}), **(service.probe.get("vars") or {})},
+        "vars": {"peers": peers or [], **(probe.get("vars") or {}), **(service.probe.get("vars") or {})},
         "secrets": secrets,
     }
     module = recipe.module("probe")

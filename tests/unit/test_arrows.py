@@ -23,7 +23,7 @@ FACING_ANSIBLE = {"_door.py"}
 SHARED = {"_errors", "_verdict", "_wait"}
 # Pure: from data to data. They open, run, wait for and ask nothing.
 PURE = {
-    "model.py", "plan.py", "draft.py", "rolling.py", "greenfield.py", "upkeep.py", "needs.py", "back.py", "steps.py", "observed.py",
+    "model.py", "plan.py", "draft.py", "rolling.py", "greenfield.py", "removal.py", "upkeep.py", "needs.py", "back.py", "steps.py", "observed.py",
     "hops.py", "status.py", "overview.py", "progress.py",
 }  # fmt: skip
 SIDE_EFFECTS = {"os", "subprocess", "socket", "pathlib", "shutil", "signal", "threading", "urllib", "time", "random"}
