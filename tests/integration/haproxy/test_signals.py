@@ -23,9 +23,11 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the fence lies below 
 
 def start(lab: Lab, scope: str, collection: Path, **given: object) -> subprocess.Popen[bytes]:
     arguments = {"socket": lab.admin, "scope": scope, "servers": [lab.web["s1"].address], "deadline": 30, **given}
-    # As ansible-core calls a module: its arguments on the standard input.
+    # As ansible-core calls a module: its arguments on the standard input. Whoever started these tests may ignore signals (nohup does),
+    # and what is ignored stays ignored.
+    heard = ["env", "--default-signal=HUP,INT,TERM"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ansible_collections.osops.lifecycle.plugins.modules.haproxy_server"],
+        [*heard, sys.executable, "-m", "ansible_collections.osops.lifecycle.plugins.modules.haproxy_server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
