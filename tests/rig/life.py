@@ -94,8 +94,8 @@ class Life:
         return found + ["db1: %s" % line for line in self.rig.on("db1", script).splitlines()]
 
 
-def perform(rig: Rig, rate: float, console: Console) -> dict[str, t.Any]:
-    """All flows; returns the report."""
+def perform(rig: Rig, rate: float, console: Console, to_and_fro: bool = True) -> dict[str, t.Any]:
+    """All flows, with ``to_and_fro`` also back and forward again before finalize; returns the report."""
     shutil.rmtree(rig.out, ignore_errors=True)
     rig.out.mkdir(parents=True)
     before = take(rig.folder / "inventory.yml")
@@ -113,10 +113,11 @@ def perform(rig: Rig, rate: float, console: Console) -> dict[str, t.Any]:
             time.sleep(2)
             rig.want(NEW)
             life.flow("upgrade %s -> %s" % (OLD, NEW), "upgrade", "succeeded (exit 0)", own=own)
-            rig.want(OLD)
-            life.flow("rollback %s -> %s" % (NEW, OLD), "rollback", "succeeded (exit 0)", own=own)
-            rig.want(NEW)
-            life.flow("upgrade once more", "upgrade", "succeeded (exit 0)", own=own)
+            if to_and_fro:
+                rig.want(OLD)
+                life.flow("rollback %s -> %s" % (NEW, OLD), "rollback", "succeeded (exit 0)", own=own)
+                rig.want(NEW)
+                life.flow("upgrade once more", "upgrade", "succeeded (exit 0)", own=own)
             life.flow("backup", "backup", "succeeded (exit 0)", own=own)
             life.flow("finalize", "finalize", "succeeded (exit 0)", own=own)
             rig.want(OLD)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the osops.lifecycle authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole life of a service, as `make life` shows it, on the rig that the other tests use."""
+"""The life of a service, as `make life` shows it, on the rig that the other tests use; back and forward again is test_runner's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.rig
 
 def test_the_whole_life(collections: Path, tmp_path: Path, rig_inventory: Path) -> None:
     console = Console(file=io.StringIO(), width=200, highlight=False)
-    report = perform(Rig(rig_inventory.parent, tmp_path / "life", collections, RECORD, "green"), 10, console)
+    report = perform(Rig(rig_inventory.parent, tmp_path / "life", collections, RECORD, "green"), 10, console, to_and_fro=False)
     show(report, console)
     said = console.file.getvalue()
     assert [flow["name"] for flow in report["flows"] if not flow["good"]] == [], said
