@@ -166,9 +166,9 @@ class _Gone:
         if not terms.check:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.kept_by_probes)
-        if not settle(report.before, {"release": None, "releases": []}, terms.expect, terms.resume):
-            return Verdict("pass", "artifact.absent", "There is no release of %s on this host." % self.component)
         kept = self._kept()
+        if not settle(report.before, {"release": None, "releases": kept}, terms.expect, terms.resume):
+            return Verdict("pass", "artifact.absent", "There is no release of %s on this host." % self.component)
         folder = _environment.releases_folder(self.path)
         busy = [
             "process %d" % pid
@@ -201,9 +201,10 @@ class _Gone:
         return {"release": link, "releases": _environment.our_releases(self.path)}
 
     def _kept(self) -> list[str]:
+        """All of them while another component is linked here: which it goes back to, or forward, is not ours to know."""
         others = os.listdir(self.path) if os.path.isdir(self.path) else []
-        linked = {_environment.linked_release(self.path, name) for name in others if name != self.component}
-        return [name for name in _environment.our_releases(self.path) if name in linked]
+        linked = [name for name in others if name != self.component and _environment.linked_release(self.path, name)]
+        return _environment.our_releases(self.path) if linked else []
 
 
 def _not_present(release: Release, path: str) -> LifecycleError:

@@ -221,6 +221,16 @@ class _Absent(_Database):
         if not settle(seen.state(), gone, terms.expect, terms.resume):
             return Verdict("pass", "database.absent", "There is no database %s, and none of its accounts." % self.name)
         client.refuse_reader(facts)
+        # The service may write the comment that holds the mark: accounts of another name are not dropped on its word.
+        others = sorted(
+            account for account in (seen.mark.accounts if seen.mark else ()) if account.rpartition("@")[0] != self.user
+        )
+        if others:
+            raise LifecycleError(
+                "The mark of the database %s names accounts of others: %s." % (self.name, ", ".join(others)),
+                "database.foreign",
+                "Nothing was dropped. Correct its comment (ALTER DATABASE … COMMENT), or name their user in database.user.",
+            )
         report.changed, report.after = True, gone
         if terms.check:
             return Verdict("pass", "database.predicted", "The database %s and its accounts would be dropped." % self.name)

@@ -36,6 +36,8 @@ VARIABLES = (
     "innodb_page_size",
     "innodb_strict_mode",
     "lower_case_table_names",
+    # A row that the live server would refuse to take back is no backup.
+    "max_allowed_packet",
     "sql_mode",
 )
 # A dump is text (and blobs are written in hex); a server that was just made takes some space, too.
@@ -236,7 +238,8 @@ class Labour:
             env={worker.PASSWORD: self.server.password} if self.server.password else {},
             files={"worker.py": inspect.getsource(worker), "spec.json": json.dumps(spec, sort_keys=True)},
             root=self.jobs,
-            properties=limits,
+            # A job whose caller was killed ends all the same.
+            properties=(*limits, "RuntimeMaxSec=%d" % max(1, int(terms.deadline.remaining()))),
         )
         report.changed = True
         try:

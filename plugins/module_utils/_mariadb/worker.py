@@ -20,6 +20,7 @@ import pwd
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ DUMP = (
 )
 # The server of a proof hears nobody but us, starts nothing by itself, and need not survive a power cut.
 SERVER = """--skip-networking --skip-log-bin --skip-slave-start --event-scheduler=OFF --local-infile=0 --max-connections=10
---performance-schema=OFF --key-buffer-size=1M --aria-pagecache-buffer-size=8M --max-allowed-packet=1G --skip-innodb-doublewrite
+--performance-schema=OFF --key-buffer-size=1M --aria-pagecache-buffer-size=8M --skip-innodb-doublewrite
 --innodb-flush-log-at-trx-commit=0 --innodb-fast-shutdown=2"""
 UNPROVEN = "Go on without this backup only if you have another one."
 COUNT = "SELECT COUNT(*) FROM %s.%s;\n"
@@ -208,7 +209,7 @@ class Scratch:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Link:
-        os.makedirs(self.root, exist_ok=True)
+        own_folder(self.root)
         # The server's user has to get through to its own folder, and needs to read nothing on the way.
         os.chmod(self.root, 0o711)  # noqa: S103
         if os.path.dirname(self.root) == "/var/lib/osops":
@@ -267,6 +268,23 @@ class Scratch:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.unlink(self.folder + ".lock")
         self.lock.close()
+
+
+def own_folder(root: str) -> None:
+    """Make the folder of proofs, or see that it is ours alone: what lies in it is swept, so it must never be somebody else's."""
+    made = not os.path.lexists(root)
+    if made:
+        os.makedirs(root, 0o711)
+    found = os.lstat(root)
+    mark = os.path.join(root, ".osops-proof")
+    alone = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    if not alone or not (os.path.lexists(mark) or not os.listdir(root)):
+        raise Failed(
+            "%s holds something else, or others may write to it." % root,
+            "backup.scratch",
+            "Name a folder for proofs alone (scratch).",
+        )
+    os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
 
 
 def sweep(root: str) -> None:

@@ -354,6 +354,36 @@ def test_input_that_cannot_be_used(lab: Lab, given: dict[str, t.Any], says: str)
     assert not lab.place.exists()
 
 
+@pytest.mark.parametrize("kind", ["full", "open", "link"])
+def test_a_folder_of_somebody_else_is_not_swept(filled: Lab, tmp_path: Path, kind: str) -> None:
+    """What lies in the folder for proofs is removed without a question, so it is ours alone or refused."""
+    theirs = tmp_path / "data"
+    (theirs / "0123456789abcdef").mkdir(parents=True)
+    (theirs / "0123456789abcdef" / "precious").write_text("x")
+    if kind == "open":
+        (theirs / ".osops-proof").touch()
+        theirs.chmod(0o777)
+    place = tmp_path / "link" if kind == "link" else theirs
+    if kind == "link":
+        place.symlink_to(theirs)
+    mode = theirs.stat().st_mode
+    verdict = failed(filled.backup(scratch=str(place)), "backup.scratch")
+    assert "holds something else, or others may write to it" in verdict["reason"]
+    assert (theirs / "0123456789abcdef" / "precious").read_text() == "x"
+    assert theirs.stat().st_mode == mode
+
+
+def test_a_row_that_the_server_would_not_take_back_is_no_backup(filled: Lab) -> None:
+    filled.maria.sql("SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        filled.maria.sql("CREATE TABLE key_stone.big (id INT PRIMARY KEY, b LONGBLOB) ENGINE=InnoDB")
+        filled.maria.sql("INSERT INTO key_stone.big VALUES (1, REPEAT('x', 900000))")
+        verdict = failed(filled.backup(), "backup.load")
+        assert "could not be loaded" in verdict["reason"]
+    finally:
+        filled.maria.sql("DROP TABLE IF EXISTS key_stone.big; SET GLOBAL max_allowed_packet = 16777216")
+
+
 @pytest.mark.parametrize(
     "form", ["date +%s", "date +%s.%N | cut -c1-14", "date -u +%Y-%m-%dT%H:%M:%SZ", "date -Iseconds", "date --rfc-3339=seconds"]
 )

@@ -119,6 +119,24 @@ def test_what_is_not_ours_stays(lab: Lab, there: str, says: str) -> None:
     assert everything(lab) == before
 
 
+def test_accounts_of_others_are_not_dropped_on_the_word_of_a_comment(lab: Lab) -> None:
+    """The service has all rights on its database, so it may write the comment that holds the mark."""
+    lab.database()
+    comment = lab.maria.sql("SELECT SCHEMA_COMMENT FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'key_stone'").strip()
+    lab.maria.sql("CREATE USER nova@localhost")
+    assert '"accounts":[' in comment, comment
+    forged = comment.replace('"accounts":[', '"accounts":["nova@localhost",')
+    lab.maria.sql("ALTER DATABASE key_stone COMMENT '%s'" % forged)
+    try:
+        reason = failed(lab.database("absent"), "database.foreign")["reason"]
+        assert "names accounts of others: nova@localhost" in reason
+        assert lab.maria.sql("SELECT User FROM mysql.global_priv WHERE User = 'nova'").strip() == "nova"
+        assert lab.maria.sql("SHOW DATABASES LIKE 'key%'").strip() == "key_stone"
+    finally:
+        lab.maria.sql("DROP USER nova@localhost; ALTER DATABASE key_stone COMMENT '%s'" % comment)
+        lab.database("absent")
+
+
 def test_somebody_changed_it_since_the_look(lab: Lab) -> None:
     failed(lab.database(expect=MADE), "expect.foreign")
     assert lab.maria.sql("SHOW DATABASES LIKE 'key%'") == ""
