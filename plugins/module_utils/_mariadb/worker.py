@@ -93,7 +93,7 @@ def digest_of(path: str) -> str:
 
 def called(argv: t.Sequence[str], stdin: t.Any = subprocess.DEVNULL) -> tuple[int, str]:
     """Run a program to its end; the last that it said."""
-    done = subprocess.run(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, cwd="/")
+    done = subprocess.run(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, cwd="/")  # pylint: disable=ansible-bad-function
     return done.returncode, done.stdout.decode("utf-8", "replace").strip()[-400:]
 
 
@@ -123,7 +123,7 @@ class Link:
 
     def run(self, sql: str) -> list[str]:
         argv = self.argv("mariadb", "--batch", "--raw", "--skip-column-names", "--default-character-set=utf8mb4")
-        done = subprocess.run(argv, input=sql, capture_output=True, text=True, check=False)
+        done = subprocess.run(argv, input=sql, capture_output=True, text=True, check=False)  # pylint: disable=ansible-bad-function
         if done.returncode != 0:
             raise Failed("MariaDB refused a statement: %s" % done.stderr.strip()[-400:], "database.sql")
         return done.stdout.splitlines()
@@ -154,7 +154,7 @@ class Link:
                 file = held.enter_context(os.fdopen(handle, "wb"))
             argv = self.argv("mariadb-dump", *DUMP, *more, database)
             process = held.enter_context(
-                subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, bufsize=1 << 20)
+                subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, bufsize=1 << 20)  # pylint: disable=ansible-bad-function
             )
             held.callback(process.kill)
             timer = threading.Timer(min(limit_s, threading.TIMEOUT_MAX), process.kill)
@@ -243,7 +243,7 @@ class Scratch:
         own = ["--socket=" + socket, "--pid-file=" + os.path.join(self.folder, "pid"), "--log-error=" + log]
         own += ["--secure-file-priv=" + files, "--tmpdir=" + files, *SERVER.split()]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen([self.spec["bin"]["mariadbd"], *common, *own], cwd="/", **quiet)  # type: ignore[call-overload]
+        self.process = subprocess.Popen([self.spec["bin"]["mariadbd"], *common, *own], cwd="/", **quiet)  # type: ignore[call-overload] # pylint: disable=ansible-bad-function
         link = Link(self.spec["bin"], socket, me, self.folder)
         end_at = time.monotonic() + 120
         while True:

@@ -67,7 +67,7 @@ def test_a_baseline_that_is_gone(rig: Rig) -> None:
     answer = rig.probe("verify", vars=peers)
     assert answer["verdict"]["code"] == "probe.passed", answer
     assert answer["left_out"] == ["validate_before"]
-    assert "left out: validate_before" in answer["verdict"]["says"], answer
+    assert "left out: validate_before" in answer["verdict"]["reason"], answer
     assert {row["name"]: row["outcome"] for row in answer["requests"]}["validate_peer"] == "pass"
     asks = [{key: value for key, value in row.items() if key != "needs"} for row in rig.recipe["probe"]["verify"]]
     answer = rig.probe("verify", vars=peers, requests=asks)
