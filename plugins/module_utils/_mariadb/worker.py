@@ -243,7 +243,8 @@ class Scratch:
         own = ["--socket=" + socket, "--pid-file=" + os.path.join(self.folder, "pid"), "--log-error=" + log]
         own += ["--secure-file-priv=" + files, "--tmpdir=" + files, *SERVER.split()]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen([self.spec["bin"]["mariadbd"], *common, *own], cwd="/", **quiet)  # type: ignore[call-overload] # pylint: disable=ansible-bad-function
+        argv = [self.spec["bin"]["mariadbd"], *common, *own]
+        self.process = subprocess.Popen(argv, cwd="/", **quiet)  # type: ignore[call-overload] # pylint: disable=ansible-bad-function
         link = Link(self.spec["bin"], socket, me, self.folder)
         end_at = time.monotonic() + 120
         while True:
