@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import typing as t
 import uuid
@@ -75,7 +76,9 @@ class Lab:
     def __init__(self, maria: Maria, folder: Path, collections: Path) -> None:
         self.maria, self.folder, self.collections = maria, folder, collections
         self.scope = "test-%s" % uuid.uuid4()
-        self.place, self.scratch, self.jobs = folder / "place", folder / "scratch", folder / "jobs"
+        self.place, self.jobs = folder / "place", folder / "jobs"
+        # A socket lies below it, whose path has at most 107 letters: not below the folder of a test with a long name.
+        self.scratch = Path(tempfile.mkdtemp(prefix="osops-")) / "scratch"
 
     def start(self, name: str, args: dict[str, t.Any], check: bool = False) -> subprocess.Popen[str]:
         given = {
@@ -147,8 +150,8 @@ class Lab:
         return done.stdout
 
     def leftovers(self) -> list[str]:
-        """What a proof may have left: files of the scratch place, servers, option files."""
-        found = [str(path) for path in self.scratch.glob("*")] if self.scratch.is_dir() else []
+        """What a proof may have left: files of the scratch place but its mark, servers, option files."""
+        found = [str(path) for path in self.scratch.glob("*") if path.name != ".osops-proof"] if self.scratch.is_dir() else []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 line = Path("/proc/%s/cmdline" % pid).read_bytes().decode()
@@ -160,6 +163,7 @@ class Lab:
 
     def end(self) -> None:
         """End what this lab's jobs have left running, and its lock."""
+        shutil.rmtree(self.scratch.parent, ignore_errors=True)
         for path in self.jobs.glob("*.pid"):
             try:
                 os.killpg(int(path.read_text()), signal.SIGKILL)
