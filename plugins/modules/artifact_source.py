@@ -154,7 +154,8 @@ EXAMPLES = r"""
 RETURN = r"""
 before:
   description:
-    - What was found. For V(present) and V(absent) only C(present).
+    - What was found. For V(present) and V(absent) only C(present); for V(absent) without a release the linked C(release) and the
+      C(releases) that this module installed.
     - On failure too, as far as it was seen.
   returned: always
   type: dict
@@ -184,7 +185,7 @@ process:
   returned: with O(state=active), when the host could be looked at
   type: dict
 unit:
-  description: What systemd says of the unit.
+  description: What systemd says of the unit; C(exists) is false where there is none.
   returned: with O(state=active), when the host could be looked at
   type: dict
 stop:

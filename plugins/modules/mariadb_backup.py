@@ -58,7 +58,9 @@ options:
     type: path
     default: /var/backups/osops
   scratch:
-    description: The folder in which the server for the proof lives for as long as it is needed.
+    description:
+      - The folder in which the server for the proof lives for as long as it is needed. It is for proofs alone, as what lies there
+        is swept; one that holds something else, or that others may write to, is refused.
     type: path
     default: /var/lib/osops/proof
   keep:
