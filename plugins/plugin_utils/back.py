@@ -50,7 +50,7 @@ def _away(plan: Plan, entries: t.Sequence[Entry]) -> Plan:
             if do not in mine or any(step.target == target and step.do == word for step in steps):
                 continue
             if do == "drain":
-                # Servers of the balancer's owner: out of traffic again, whatever had been admitted. Our own file there just goes.
+                # Servers of the balancer's owner: out of traffic again, whatever had been admitted.
                 steps.append(dataclasses.replace(mine[do], way=BACK, expect=None, needs=(), undo=None))
                 continue
             steps.append(

@@ -57,10 +57,14 @@ class Draft:
                 found.append("%s: %s" % (key, why))
         return found
 
+    def there(self, key: str) -> bool:
+        """Whether anything of an instance is installed, or listens in its place."""
+        state = self.seen(key).before
+        return bool(state.get("release") or state.get("running"))
+
     def phase(self, service: Service) -> str:
         """Where a service stands, from what was seen: planning where nothing of it is there, operational otherwise."""
-        states = [self.seen(key).before for key in instances(service)]
-        return "operational" if any(state.get("release") or state.get("running") for state in states) else "planning"
+        return "operational" if any(self.there(key) for key in instances(service)) else "planning"
 
     def misplaced(self, service: Service) -> str:
         """Why the verb is not for a service that stands where this one stands; empty when it is."""

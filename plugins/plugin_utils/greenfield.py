@@ -44,10 +44,10 @@ def deploy(draft: Draft, service: Service) -> None:
     if problems:
         return
     places = [(component, host) for component in ordered(recipe, service) for host in component.hosts]
-    new = [place for place in places if not there(draft, key_of(place)) and (not draft.limit or place[1] in draft.limit)]
+    new = [place for place in places if not draft.there(key_of(place)) and (not draft.limit or place[1] in draft.limit)]
     for place in places:
         seen = draft.seen(key_of(place))
-        if there(draft, key_of(place)) and seen.before.get("version") not in (None, service.release["version"]):
+        if draft.there(key_of(place)) and seen.before.get("version") not in (None, service.release["version"]):
             draft.refusals.append(
                 "%s runs %s, and the record wants %s: deploy only adds what is missing; use the playbook upgrade or rollback."
                 % (key_of(place), seen.before["version"], service.release["version"])
@@ -112,11 +112,6 @@ def not_served(draft: Draft, service: Service, places: Places, host: str) -> Pla
 
 def key_of(place: tuple[Component, str]) -> str:
     return instance_key(place[0].name, place[1])
-
-
-def there(draft: Draft, key: str) -> bool:
-    state = draft.seen(key).before
-    return bool(state.get("release") or state.get("running"))
 
 
 @dataclasses.dataclass

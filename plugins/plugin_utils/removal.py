@@ -19,7 +19,6 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.greenfield import 
     key_of,
     not_served,
     share_of,
-    there,
 )
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Recipe, Service, Step
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
@@ -52,7 +51,7 @@ def remove(draft: Draft, service: Service) -> None:
         return
     places = [(component, host) for component in ordered(recipe, service) for host in component.hosts]
     ours = [place for place in places if _ours(draft, key_of(place))]
-    foreign = [key_of(place) for place in places if place not in ours and there(draft, key_of(place))]
+    foreign = [key_of(place) for place in places if place not in ours and draft.there(key_of(place))]
     draft.refusals += [
         "%s was not made by this collection, which takes away only what it made. Let the tool remove it that made it." % key
         for key in foreign
