@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -59,6 +60,7 @@ def our_releases(path: str) -> list[str]:
     folder = releases_folder(path)
     names = os.listdir(folder) if os.path.isdir(folder) else []
     marks = (MARKER, BUILDER)
+    names = [name for name in names if not name.startswith(".")]
     return sorted(name for name in names if any(os.path.isfile(os.path.join(folder, name, mark)) for mark in marks))
 
 
@@ -75,6 +77,73 @@ def release_of_prefix(path: str, prefix: str) -> str | None:
     """The release whose environment ``prefix`` is, or None when it lies elsewhere."""
     folder = os.path.realpath(releases_folder(path))
     return os.path.basename(prefix) if prefix and os.path.dirname(os.path.realpath(prefix)) == folder else None
+
+
+def installed_at(path: str) -> dict[str, float]:
+    """The complete releases that this driver installed, each with the time (wall clock) when its installation ended."""
+    found = {}
+    for name in our_releases(path):
+        marker = os.path.join(releases_folder(path), name, MARKER)
+        if os.path.isfile(marker):
+            found[name] = os.stat(marker).st_mtime
+    return found
+
+
+def links(path: str) -> dict[str, str]:
+    """Links in PATH by their names, with the release that each leads to or into."""
+    folder = os.path.realpath(releases_folder(path)) + "/"
+    found = {}
+    for name in sorted(os.listdir(path)) if os.path.isdir(path) else []:
+        target = os.path.realpath(os.path.join(path, name))
+        if os.path.islink(os.path.join(path, name)) and target.startswith(folder):
+            found[name] = target[len(folder) :].partition("/")[0]
+    return found
+
+
+def former_file(path: str, component: str) -> str:
+    """Where the release is written down that the component ran before the one that its link names."""
+    return os.path.join(path, ".%s.former" % component)
+
+
+def former(path: str, component: str) -> str | None:
+    """The way back of a component, or None when it is not known.
+
+    It is written before the link moves: when both name the same release, the move was cut, and what was there is lost.
+    """
+    try:
+        with open(former_file(path, component), encoding="utf-8") as handle:
+            known = handle.read().strip()
+    except OSError:
+        return None
+    return known if known and known != linked_release(path, component) else None
+
+
+def remember(path: str, component: str, identifier: str) -> None:
+    """Write down what the component goes back to, before its link moves."""
+    _write(former_file(path, component), identifier + "\n")
+
+
+def forget(path: str, component: str) -> None:
+    """Remove the link of a component, and what was written down beside it. A link to elsewhere is not ours."""
+    known = former_file(path, component)
+    link = [os.path.join(path, component)] if linked_release(path, component) is not None else []
+    for gone in (*link, os.path.join(path, ".%s.new" % component), known, known + ".tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(gone)
+
+
+def has_traces(path: str, component: str) -> bool:
+    """True when there is something that ``forget`` removes."""
+    known = former_file(path, component)
+    beside = (known, known + ".tmp", os.path.join(path, ".%s.new" % component))
+    return linked_release(path, component) is not None or any(map(os.path.lexists, beside))
+
+
+def half_removed(path: str) -> list[str]:
+    """What an act that was cut has left of releases."""
+    folder = releases_folder(path)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [os.path.join(folder, name) for name in sorted(names) if name.startswith(".removing-")]
 
 
 def remove(path: str, identifier: str) -> None:

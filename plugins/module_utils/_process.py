@@ -32,7 +32,8 @@ _SITE = re.compile(r"^(?P<site>/.*?/(?:site|dist)-packages)/.*\.so(?: \(deleted\
 class Running:
     """What listens. ``version`` is None when it is not proven, and ``problem`` then says why.
 
-    ``started`` is the start of the oldest of the processes, on ``boot_clock``.
+    ``mixed`` when a process has loaded from two environments: then no other process can speak for it. ``started`` is the start
+    of the oldest of the processes, on ``boot_clock``.
     """
 
     pids: tuple[int, ...] = ()
@@ -40,6 +41,7 @@ class Running:
     prefix: str = ""
     started: float = 0.0
     problem: str = ""
+    mixed: bool = False
 
     @property
     def listening(self) -> bool:
@@ -178,6 +180,22 @@ def installed_metadata(site: str, package: str) -> list[tuple[str, str]]:
     return found
 
 
+def distributions(site: str) -> list[tuple[str, str, str]]:
+    """(name as indexes compare it, version, metadata file) of everything that is installed in one site-packages folder."""
+    found = []
+    for folder in sorted(os.listdir(site)) if os.path.isdir(site) else []:
+        # What pip has left of an installation that was cut begins with ~.
+        if not folder.endswith((".dist-info", ".egg-info")) or folder.startswith("~"):
+            continue
+        paths = [os.path.join(site, folder, name).rstrip("/") for name in ("METADATA", "PKG-INFO", "")]
+        path = next((path for path in paths if os.path.isfile(path)), "")
+        head = _text(path).split("\n\n")[0] if path else ""
+        fields = dict(re.findall(r"(?m)^(Name|Version):[ \t]*(\S+)", head))
+        if len(fields) == 2:
+            found.append((normalise(fields["Name"]), fields["Version"], path))
+    return found
+
+
 def started_at(pid: int) -> float:
     """When the process was started, in seconds since the host was (CLOCK_BOOTTIME); 0.0 when it is gone."""
     fields = _text("%s/%d/stat" % (PROC, pid)).rpartition(")")[2].split()
@@ -194,11 +212,17 @@ def prove(pid: int, package: str) -> Running:
     root = "%s/%d/root" % (PROC, pid)
     sites = site_folders(pid)
     started = started_at(pid)
-    for site in sites:
+    for number, site in enumerate(sites):
         copies = installed_metadata(root + site, package)
         if len(copies) > 1:
             return Running((pid,), None, "", started, "%s is installed %d times in %s" % (package, len(copies), site))
         if copies:
+            others = [_prefix_of(other) for other in sites[number + 1 :] if installed_metadata(root + other, package)]
+            others = [other for other in others if other != _prefix_of(site) and os.path.isfile(root + other + "/pyvenv.cfg")]
+            if others:
+                # A server of one environment can be told by its configuration to load the other.
+                both = "process %d has loaded libraries of two environments that hold %s: %s and %s"
+                return Running((pid,), None, "", started, both % (pid, package, _prefix_of(site), others[0]), True)
             version, path = copies[0]
             # Files that were replaced under a running process say what the next start will be, not what runs.
             if os.stat(path).st_ctime - time.time() + boot_clock() > started + 1.0:
@@ -226,8 +250,12 @@ def running(listen: str, package: str) -> Running:
     proofs = [prove(pid, package) for pid in pids]
     good = [proof for proof in proofs if proof.version is not None]
     # A web server that hands requests on to children: they are loaded from the environment, it is not.
-    good = good or [proof for proof in (prove(pid, package) for pid in children(pids)) if proof.version is not None]
+    handed = [] if good else [prove(pid, package) for pid in children(pids)]
+    good = good or [proof for proof in handed if proof.version is not None]
     started = min(proof.started for proof in proofs)
+    mixed = [proof for proof in [*proofs, *handed] if proof.mixed]
+    if mixed:
+        return Running(tuple(pids), None, "", started, mixed[0].problem, True)
     if not good:
         return Running(tuple(pids), None, proofs[0].prefix, started, proofs[0].problem)
     if len({(proof.version, proof.prefix) for proof in good}) > 1:

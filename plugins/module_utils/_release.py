@@ -80,7 +80,10 @@ def _logical_lines(text: str) -> t.Iterator[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """One release as a hand is asked for it. ``lock`` is empty when only the ``id`` of an installed one was given."""
+    """One release as a hand is asked for it. ``lock`` is empty when only the ``id`` of an installed one was given.
+
+    ``id`` is empty when an adopted environment is meant, whatever else is installed there.
+    """
 
     id: str
     version: str
@@ -90,10 +93,15 @@ class Release:
     python: str = "/usr/bin/python3"
 
     @classmethod
-    def from_args(cls, args: t.Mapping[str, t.Any]) -> Release:
-        """Check the option ``release`` of a module. Raises BadInputError with one sentence."""
+    def from_args(cls, args: t.Mapping[str, t.Any], adopted: bool = False) -> Release:
+        """Check the option ``release`` of a module. Raises BadInputError with one sentence.
+
+        ``adopted``: there is an environment of somebody else, which a version without a lock means.
+        """
         lock, version, package = args.get("lock") or "", args.get("version") or "", args.get("package") or ""
         if not lock:
+            if adopted and version and package and not args.get("id"):
+                return cls("", version, package)
             if not args.get("id"):
                 raise BadInputError("The release has neither an id nor a version with its lock.", "artifact.release")
             return cls(args["id"], version_of(args["id"]), package, "", args.get("index") or "")

@@ -13,10 +13,11 @@ import typing as t
 HIDDEN = "***"
 # scheme://user:password@host and scheme://token@host, up to the last @ of the word: passwords may hold an @ and, for
 # database libraries, a slash. http://host:80/path@x is hidden too, which is the safe side.
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/:@'\"<>]*:[^\s'\"<>]*|[^\s/'\"<>]+)@")
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30}://)(?:[^\s/:@'\"<>]*:[^\s'\"<>]*|[^\s/'\"<>]+)@")
+# A name is tried from its begin only: from each of its letters, a long word would take quadratic time.
 # A value in quotes ends at its closing quote, or with the line where the quote was cut off; a bare one at the next separator.
 _ASSIGNED = re.compile(
-    r"""(?i)(?P<name>[\w-]*(?:password|passwd|secret|token|api_key)['\"]?\s*[=:]\s*)
+    r"""(?i)(?<![\w-])(?P<name>[\w-]*(?:password|passwd|secret|token|api_key)['\"]?\s*[=:]\s*)
     (?:(?P<quote>['\"])(?:\\.|(?!(?P=quote))[^\\\n])+|[^\s'\",;)}]+)""",
     re.VERBOSE,
 )

@@ -29,7 +29,10 @@ _SECONDS = {
     "month": 2629800.0,
     "y": 31557600.0,
 }
-_PROPERTIES = "LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ExecStart,User,TimeoutStopUSec,ControlGroup"
+_PROPERTIES = (
+    "LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ExecStart,User,TimeoutStopUSec,ControlGroup,"
+    "FragmentPath,DropInPaths,NeedDaemonReload,Transient"
+)
 
 
 def seconds_of(span: str) -> float:
@@ -52,6 +55,10 @@ class Unit:
     stop_timeout_s: float
     starts: tuple[str, ...]
     cgroup: str
+    fragment: str = ""
+    drop_ins: tuple[str, ...] = ()
+    needs_reload: bool = False
+    transient: bool = False
 
     @property
     def exists(self) -> bool:
@@ -102,6 +109,10 @@ def parse_show(name: str, text: str) -> Unit:
         stop_timeout_s=seconds_of(values.get("TimeoutStopUSec", "infinity")),
         starts=tuple(starts),
         cgroup=values.get("ControlGroup", ""),
+        fragment=values.get("FragmentPath", ""),
+        drop_ins=tuple(values.get("DropInPaths", "").split()),
+        needs_reload=values.get("NeedDaemonReload") == "yes",
+        transient=values.get("Transient") == "yes",
     )
 
 
@@ -131,6 +142,20 @@ def order(verb: str, name: str) -> None:
             "systemd.%s" % verb,
             "See systemctl status %s." % name,
         )
+
+
+def kill(name: str) -> None:
+    """SIGKILL to everything that the unit has started."""
+    done = _systemctl(["kill", "--signal=SIGKILL", "--", check_name(name)])
+    if done.rc != 0 and not show(name).stopped:
+        raise LifecycleError("systemctl kill %s failed: %s" % (name, scrub(done.err.strip())), "systemd.kill")
+
+
+def reload(timeout_s: float = 90.0) -> None:
+    """Let systemd read its files again. What somebody else left changed on disk counts from then on, too."""
+    done = _systemctl(["daemon-reload"], max(timeout_s, 30.0))
+    if done.rc != 0:
+        raise LifecycleError("systemctl daemon-reload failed: %s" % scrub(done.err.strip()), "systemd.reload")
 
 
 def forget_failure(name: str) -> None:

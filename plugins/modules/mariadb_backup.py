@@ -15,10 +15,13 @@ description:
   - With O(state=present) the database is dumped as of one moment, without locking it. The dump is then loaded into a second
     server of the same binary that exists for the proof only, dumped again and compared, and the rows of every table are
     counted. Only then is it a backup.
-  - With O(state=restored) the manifest and the digest of the dump are verified first. Then the database is dropped, made again
-    with the same character set and comment, loaded, and counted.
+  - With O(state=restored) the manifest and the digest of the dump are verified first, in check mode too. Then the database is
+    dropped, made again with the same character set and comment, loaded, and counted. From right before the drop until that is
+    verified a file beside the backups says that the database is half restored. Until a restore has come to its end it is then
+    refused to take a backup of it, and to remove the one that it is restored from.
   - What takes long runs in a job on the host, which outlives the connection. When the module is cut, the same call takes it up.
   - Runs on the database's host, over the server's local socket, with MariaDB's own programs. No password is in a command line.
+  - FLOAT columns are written into a dump with six digits. A database in which that would change a value is refused.
   - A look (check mode) with O(state=present) and without O(id) tells the newest proven backup and its age in RV(newest).
 requirements:
   - MariaDB 10.5 or newer, with C(mariadb), C(mariadb-dump), C(mariadb-install-db) and C(mariadbd), on the host
@@ -27,7 +30,8 @@ options:
   state:
     description:
       - V(present) takes and proves a backup, unless the one of that id is there and intact.
-      - V(restored) makes the database what the backup has. It is refused while sessions use the database.
+      - V(restored) makes the database what the backup has. It is refused while sessions use the database; check mode only tells
+        of them (RV(notes)).
       - V(absent) removes the backup O(id).
     type: str
     choices: [present, restored, absent]
@@ -50,8 +54,10 @@ options:
     default: dump
   id:
     description:
-      - The name of the backup. Made of service, database and O(token) when not set, or of the time when there is no token.
-      - V(latest) is the newest proven one, for O(state=restored) only.
+      - The name of the backup. With O(state=present) made of service, database and O(token) when not set, or of the time when
+        there is no token.
+      - V(latest) is the newest one that is proven and intact. It is for O(state=restored) only, and what is meant there when
+        this is not set. RV(backup) tells which one it is.
     type: str
   place:
     description: The folder on this host. It is made for its owner only, and refused when others can look into it.
@@ -137,12 +143,11 @@ EXAMPLES = r"""
   check_mode: true
   register: look
 
-- name: What would a restore lose?
+- name: What would a restore from the newest one lose?
   osops.lifecycle.mariadb_backup:
     state: restored
     database: keystone
     service: keystone
-    id: latest
   check_mode: true
 
 - name: Back to what it was (stop the service everywhere first)
@@ -167,16 +172,20 @@ before:
   description:
     - With O(state=present) and O(state=absent) C(backup), the id that is there (without an id the newest one; for
       O(kind=external) the time of the newest one).
-    - With O(state=restored) C(database), whether it is there, and C(restored), the id if the database is already what that
-      backup has.
+    - With O(state=restored) C(database), whether it is there; C(restored), the id if the database is already what that backup
+      has; C(torn), the id of the backup from which a restore was cut; C(last_restore), the id and the time of the last
+      one that came to its end. O(expect) compares them, except C(restored), as rows come and go while a service serves.
+    - With O(resume=true) a restore that ended after C(last_restore) of O(expect) counts as this one, and is not done again.
   returned: always
   type: dict
-  sample: {"database": true, "restored": null}
+  sample: {"database": true, "restored": null, "torn": null, "last_restore": null}
 after:
   description: The same after the act, or as predicted in check mode.
   returned: always
   type: dict
-  sample: {"database": true, "restored": "before-29.0.2"}
+  sample:
+    {"database": true, "restored": "before-29.0.2", "torn": null,
+     "last_restore": "before-29.0.2 2026-05-01T04:00:00.123456Z"}
 verdict:
   description: Outcome, code, reason, hint and evidence.
   returned: always
@@ -205,11 +214,22 @@ pruned:
   elements: str
 lost:
   description:
-    - What a restore undoes. C(rows) has, for each table that differs, how many rows it has now more than then (below zero, how
-      many come back). C(tables) are those that the backup does not know, C(seconds) and C(since) the time.
+    - What a restore undoes, or has undone. C(taken_at) is when the backup was taken, in UTC, and C(age_s) how many seconds
+      before now, or before the database was dropped.
+    - C(tables) has each table whose number of rows differs, with C(rows_now), counted right before the drop or now, and
+      C(rows_then), counted from the backup. It is null where there is no such table, and V(unknown) where it could not be
+      counted in time. Rows that were changed in place are not seen in it.
   returned: with O(state=restored), when the backup is good
   type: dict
-  sample: {"seconds": 3600, "since": "2026-05-01T03:00:00Z", "rows": {"project": 3}, "tables": []}
+  sample:
+    {"taken_at": "2026-05-01T03:00:00Z", "age_s": 3600,
+     "tables": {"project": {"rows_now": 13, "rows_then": 10}, "newer": {"rows_now": 2, "rows_then": null}}}
+notes:
+  description: What has to be known before a restore, such as the sessions that use the database now. A sentence each.
+  returned: with O(state=restored)
+  type: list
+  elements: str
+  sample: ["The database keystone is in use by keystone@10.0.0.5 (Sleep, session 41). They have to be gone before the restore."]
 server:
   description: Which server answered, by the name that it has for its host, and its version.
   returned: when the server was asked

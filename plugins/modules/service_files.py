@@ -37,6 +37,7 @@ options:
   user:
     description:
       - A system user that is made when it is missing, with a group of the same name and without a home folder.
+      - A group of that name that is there already becomes its group, and stays when the user goes.
       - One that is there already is left as it is, and not removed with O(state=absent).
     type: dict
     suboptions:

@@ -19,7 +19,7 @@ options:
   do:
     description: Name of the step, one of the step words of C(data/lifecycle.yml).
     type: str
-    choices: [fetch, drain, confirm, install, init, change, revert, purge, remove, test, admit]
+    choices: [fetch, drain, confirm, halt, restore, install, init, change, repair, revert, purge, remove, test, admit]
     required: true
 extends_documentation_fragment:
   - osops.lifecycle.attributes

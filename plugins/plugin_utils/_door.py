@@ -97,6 +97,12 @@ def summary(made: model.Plan) -> Result:
     }  # fmt: skip
 
 
+def group(made: model.Plan) -> str:
+    """Whose targets those of a plan are: the group of the play that walks it. An upgrade that halts anything has a play of its own."""
+    halts = made.verb == "upgrade" and any(step.do == "halt" for step in made.steps)
+    return "osops_halting" if halts else "osops_targets"
+
+
 def opened(verb: str, task_vars: t.Any, check_mode: bool) -> Result:
     """Open a run, or, in check mode, only say what it would do."""
     call = doors.Call.make(verb, *given(task_vars))
@@ -113,7 +119,8 @@ def opened(verb: str, task_vars: t.Any, check_mode: bool) -> Result:
         more = doors.targets(run, made, store, model.OUT)
     fetching = {step.target for step in made.steps if step.do == "fetch"}
     hosts = [target for target in more["targets"] if target["name"] in fetching]
-    return {"changed": False, "run": run.id, "token": run.token, "lines": status.on_paper(made), "fetch": hosts, **more}
+    told = {"lines": status.on_paper(made), "group": group(made), "fetch": hosts}
+    return {"changed": False, "run": run.id, "token": run.token, **told, **more}
 
 
 def steered(state: str, task_vars: t.Any) -> Result:
@@ -150,9 +157,10 @@ def nothing_opened() -> Result:
     }
 
 
-def closed(run: model.Run, lines: list[str], verb: str) -> Result:
-    """The end of a run; not a failure where it is what ``verb`` asked for."""
-    ok = run.state in ("succeeded", "paused") or (verb in control.TAKES_BACK and run.state == "rolled_back")
+def closed(run: model.Run, lines: list[str], drift: t.Sequence[str], verb: str) -> Result:
+    """The end of a run; not a failure where it is what ``verb`` asked for and no ``drift`` is left that only a person puts right."""
+    ok = run.state in ("succeeded", "paused") or (run.state == "rolled_back" and control.TAKES_BACK.get(verb) == run.verb)
+    ok = ok and not drift
     told = {} if ok else {"failed": True, "msg": "; ".join(lines)}
     return {"changed": False, "state": run.state, "reason": run.reason, "run": run.id, "lines": lines, "ok": ok, **told}
 

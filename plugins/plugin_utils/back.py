@@ -9,20 +9,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import restarted
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import FREEZING, acted
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Json, Plan, Step
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import ShareSteps, without_past
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import AFRESH, ShareSteps, former_files, former_proof, proofs
 
-_AFRESH: dict[str, Json] = {
-    "expect": None,
-    "expect_from": (),
-    "needs": (),
-    "unless_begun": (),
-    "undo": None,
-    "resume": True,
-    "way": BACK,
-}
-CHANGES = ("change", "revert")
+CHANGES = ("change", "repair", "revert")
 
 
 def back(plan: Plan, entries: t.Sequence[Entry], ending: str) -> Plan:
@@ -33,8 +25,12 @@ def back(plan: Plan, entries: t.Sequence[Entry], ending: str) -> Plan:
     if plan.verb in ("deploy", "remove"):
         return _away(plan, entries) if plan.verb == "deploy" else _stay(plan, entries)
     way = _Way(plan, entries, ending)
-    for batch in reversed(plan.batches):
-        way.batch(batch)
+    for place, batch in reversed(list(enumerate(plan.batches))):
+        if place in plan.outages:
+            steps = tuple(step for step in plan.steps if step.target in batch)
+            way.add(restarted.back(dataclasses.replace(plan, batches=(batch,), steps=steps), entries, ending))
+        else:
+            way.batch(batch)
     return dataclasses.replace(plan, batches=tuple(way.batches), steps=tuple(way.steps), refusals=(), notes=tuple(way.notes))
 
 
@@ -56,7 +52,7 @@ def _away(plan: Plan, entries: t.Sequence[Entry]) -> Plan:
             steps.append(
                 dataclasses.replace(
                     mine[do],
-                    **_AFRESH,
+                    **AFRESH,
                     id="%s/%s" % (target, word),
                     do=word,
                     phase=phase,
@@ -79,7 +75,7 @@ def _stay(plan: Plan, entries: t.Sequence[Entry]) -> Plan:
     gone = [step.id for step in plan.steps if step.do in ("purge", "remove") and step.id in begun]
     drains = [] if gone else [step for step in plan.steps if step.do == "drain" and step.id in begun]
     steps = [
-        dataclasses.replace(step, **_AFRESH, id=step.target + "/admit", do="admit", phase="traffic_rollout", args=step.undo or {})
+        dataclasses.replace(step, **AFRESH, id=step.target + "/admit", do="admit", phase="traffic_rollout", args=step.undo or {})
         for step in drains
     ]
     notes = ("%s was begun, and what is taken away does not come back by itself" % gone[0],) if gone else ()
@@ -98,12 +94,19 @@ class _Way:
         self.steps: list[Step] = []
         self.notes: list[str] = []
 
+    def add(self, part: Plan) -> None:
+        """A part of the way back that was made elsewhere."""
+        self.batches += part.batches
+        self.steps += part.steps
+        self.notes += part.notes
+
     def batch(self, batch: tuple[str, ...]) -> None:
         drains = [self.rows[target, "drain"] for target in batch if (target, "drain") in self.rows]
         drains = [step for step in drains if step.id in self.begun]
         changes = [step for target in batch for do in CHANGES if (step := self.rows.get((target, do)))]
         changes = [step for step in changes if step.undo is not None or drains]
-        touched = [step for step in changes if step.id in self.begun]
+        # Halted is touched too: before its repair began there is nothing but the start to take back.
+        touched = [step for step in changes if step.id in self.begun or step.target + "/halt" in self.begun]
         if self.frozen or not any(step.undo is not None for step in touched):
             self._admit(drains, changes, [step for step in touched if not self._proven(step)])
             return
@@ -124,7 +127,9 @@ class _Way:
             return
         for number, change in enumerate(reversed(changes)):
             shares = [self._share(drain, change, number if len(changes) > 1 else -1) for drain in open_drains]
-            if change in unproven:
+            if change in unproven and self._only_halted(change):
+                self._revert(change, shares)
+            elif change in unproven:
                 self.notes += ["%s stays out of traffic: %s is not proven" % (share.target, change.target) for share in shares]
             elif shares:
                 self._put([share.admit(()) for share in shares])
@@ -136,16 +141,18 @@ class _Way:
             id=change.target + "/revert", target=change.target, host=change.host, phase="rollback", do="revert",
             module=change.module, args=change.undo or {}, expect=after, needs=confirmed, resume=True, deadline_s=change.deadline_s, way=BACK,
         )  # fmt: skip
-        steps = [revert]
-        test = self.rows.get((change.target, "test"))
-        if test is not None:
-            # The former release is asked what it can answer now.
-            test = without_past(test)
-            args = {**test.args, "version": (change.expect or {}).get("version")}
-            steps.append(dataclasses.replace(test, args=args, needs=(revert.id,), way=BACK))
-        proof = (steps[-1].id,)
+        files = former_files(self.rows.values(), change.target, self.begun, confirmed)
+        if files:
+            # What ran before starts on the configuration that it had; how it was left is what its halt tells.
+            revert = dataclasses.replace(revert, expect=None, expect_from=(files[0].id,), needs=(*confirmed, files[-1].id))
+        steps = [
+            *files,
+            revert,
+            *(former_proof(test, change.expect, revert) for test in proofs(self.rows.values(), change.target)),
+        ]
+        proof = tuple(step.id for step in steps[1:]) or (revert.id,)
         # Where a balancer cannot be drained, the revert never begins; what was proven on the way out gets its traffic back.
-        untouched = (revert.id,) if self._proven(change) else ()
+        untouched = (*(step.id for step in files), revert.id) if self._proven(change) else ()
         for share in shares:
             if not self._proven(change):
                 # It serves nobody and must not: to take it back can only add to what serves, however little that is just now.
@@ -153,8 +160,16 @@ class _Way:
             steps += [share.drain(), share.confirm(), share.admit(proof, untouched)]
         self._put(steps)
 
+    def _only_halted(self, change: Step) -> bool:
+        """Whether an instance was stopped and nothing else was done to it: then starting it again is no change."""
+        halt = self.rows.get((change.target, "halt"))
+        more = [self.rows.get((change.target, do)) for do in ("install", "restore")]
+        changed = any(step is not None and step.id in self.begun for step in [change, *more])
+        return halt is not None and halt.id in self.begun and not changed and change.undo is not None
+
     def _proven(self, change: Step) -> bool:
-        return change.target + "/test" in self.done
+        tests = proofs(self.rows.values(), change.target)
+        return bool(tests) and all(step.id in self.done for step in tests)
 
     def _share(self, drain: Step, change: Step, number: int) -> ShareSteps:
         share = self._plain(drain)

@@ -11,6 +11,7 @@ import datetime
 import getpass
 import os
 import pathlib
+import re
 import secrets
 import typing as t
 
@@ -23,20 +24,24 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils import (
     knowledge,
     model,
     observed,
+    past,
     removal,
+    restoring,
     status,
 )
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import record as record_file
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import History
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import acted, last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import plan, wanted_hash
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import data_key
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 CONSENTS = {
     removal.PURGE_DATA: "remove takes the database away too",
     "no_soak": "finalize although the release has not served for as long as the record asks",
+    restoring.RESTORE: "rollback restores a database where nothing else leads back; what was written since the backup is lost",
+    restoring.DATA_RESTORED: "rollback may go below what finalize closed: another tool has restored the data",
 }
+_BACKUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 DEFAULT_STORE = "~/.local/state/osops/store.db"
 Vars = t.Mapping[str, t.Any]
 
@@ -52,6 +57,7 @@ class Settings:
     recipes: tuple[str, ...] = ()
     accept_frozen: str = ""
     consents: tuple[str, ...] = ()
+    restore: str = ""
 
     @classmethod
     def read(cls, given: Vars) -> Settings:
@@ -73,6 +79,7 @@ class Settings:
             recipes=_names(given.get("osops_recipes")),
             accept_frozen=str(given.get("osops_accept_frozen") or ""),
             consents=_consents(given.get("osops_consent")),
+            restore=_backup(given.get("osops_restore")),
         )
 
 
@@ -88,6 +95,15 @@ def _consents(value: t.Any) -> tuple[str, ...]:
         if name not in CONSENTS:
             raise BadInputError("osops_consent names %s." % name, "input.consent", "Known are: %s." % ", ".join(sorted(CONSENTS)))
     return names
+
+
+def _backup(value: t.Any) -> str:
+    """The id of a backup; not ``latest``, which after a restore is the one that was taken right before it."""
+    name = str(value or "")
+    if name and (not _BACKUP.match(name) or name == "latest"):
+        raise BadInputError("osops_restore is %r, which is not the id of a backup." % name, "input.restore",
+                            "It looks like keystone-17; mariadb_backup in check mode lists them.")  # fmt: skip
+    return name
 
 
 def _names(value: t.Any) -> tuple[str, ...]:
@@ -113,6 +129,11 @@ class Call:
         for host in settings.limit:
             if not any(host in component.hosts for service in wanted.services.values() for component in service.components):
                 raise BadInputError("osops_limit names %s, which is no instance of these services." % host, "input.limit")
+        if settings.restore and (verb != "rollback" or len(wanted.services) != 1):
+            raise BadInputError(
+                "osops_restore names a backup of one service, and this is %s of %s." % (verb, ", ".join(wanted.services)), "input.restore",
+                "It is for the playbook rollback, with the one service in osops_services.",
+            )  # fmt: skip
         return cls(verb, settings, wanted, {name: knowledge.recipe(name, settings.recipes) for name in wanted.services})
 
     @property
@@ -122,14 +143,17 @@ class Call:
     def questions(self) -> dict[str, list[dict[str, t.Any]]]:
         """Host -> what it is asked."""
         found: dict[str, list[dict[str, t.Any]]] = {}
-        for look in observed.looks(self.record, self.recipes, self.verb):
+        history = self._history() if self.verb == "rollback" else History()  # no other verb restores
+        restores = restoring.chosen(self.record, self.verb, history, self.settings.consents, self.settings.restore)
+        for look in observed.looks(self.record, self.recipes, self.verb, restores):
             found.setdefault(look.host, []).append(dataclasses.asdict(look))
         return found
 
-    def plan(self, answers: t.Mapping[str, t.Mapping[str, t.Any]]) -> model.Plan:
+    def plan(self, answers: t.Mapping[str, t.Mapping[str, t.Any]], stamp: str = "") -> model.Plan:
         seen = {key: observed.seen(answer) for key, answer in answers.items()}
         limit, consents = self.settings.limit, self.settings.consents
-        return plan(self.record, self.recipes, seen, self.verb, self._leftovers(), limit, consents, self._history())
+        history, restore = self._history(), self.settings.restore
+        return plan(self.record, self.recipes, seen, self.verb, self._leftovers(), limit, consents, history, restore, stamp)
 
     def open(self, answers: t.Mapping[str, t.Mapping[str, t.Any]]) -> tuple[model.Run, model.Plan]:
         """Go on with the open run of these services, or write a new one.
@@ -137,7 +161,8 @@ class Call:
         Raises BadInputError with every refusal, and then nothing has been written.
         """
         store = Store(self.settings.store)
-        wanted = wanted_hash(self.record, self.recipes, self.verb, self.settings.limit, self.settings.consents)
+        settings = self.settings
+        wanted = wanted_hash(self.record, self.recipes, self.verb, settings.limit, settings.consents, settings.restore)
         runs = store.runs(self.record.cloud, self.services)
         frozen = bool(runs) and runs[0].id == self.settings.accept_frozen
         run = control.going_on(runs, self.verb, wanted, frozen)
@@ -150,6 +175,11 @@ class Call:
                     "Wait for it, or look at it with the playbook status.",
                     {"run": run.id},
                 )
+            if self.verb != run.verb and self.settings.restore:
+                raise BadInputError(
+                    "The %s run %s is open, and to take it back restores nothing." % (run.verb, run.id), "run.other_goal",
+                    "Take it back without osops_restore first.", {"run": run.id},
+                )  # fmt: skip
             if self.verb != run.verb:
                 _may_take_back(run, self.services, store.entries(run.id))
             _await_acts(store, run)
@@ -159,38 +189,21 @@ class Call:
             if back:
                 run = store.turn(run.id, run.token, "rolling_back", control.ROLLBACK_ASKED, "rolled_back")
             return run, store.plan(run.id)
-        made = self.plan(answers)
+        new = _new_id()
+        made = self.plan(answers, new)
         if made.refusals:
             raise BadInputError(
                 " ".join(made.refusals), "plan.refused", "Nothing was changed.", {"refusals": list(made.refusals)}
             )
-        return store.open(made, _new_id(), _holder(), _actor()), made
+        return store.open(made, new, _holder(), _actor()), made
 
     def _history(self) -> History:
-        """What former runs did to these services: when their release last changed, and for which one the schema was contracted."""
+        """What former runs did to these services: see History."""
         if not store_exists(self.settings.store):
             return History()
         store = Store(self.settings.store)
-        settled: dict[str, float] = {}
-        finalized: dict[str, str] = {}
-        purged: set[str] = set()
-        for run in store.runs(self.record.cloud, self.services):  # newest first
-            if run.state != "succeeded" or run.verb == "backup":
-                continue
-            made, entries = store.plan(run.id), store.entries(run.id)
-            done = [entry for entry in entries if entry.kind == "done" and entry.changed]
-            purged.update(name for name in run.services if any(entry.step == name + ".database/purge" for entry in done))
-            for name in run.services if done else ():
-                if name in purged:
-                    continue  # what was before is the history of another database
-                if run.verb == "finalize":
-                    wanted = {step.id: step.args["release"]["version"] for step in made.steps if step.target == data_key(name)}
-                    for entry in done:
-                        if entry.step in wanted:
-                            finalized.setdefault(name, wanted[entry.step])
-                elif made.moves:
-                    settled.setdefault(name, store.clock() - done[-1].at)
-        return History(settled, finalized)
+        runs = store.runs(self.record.cloud, self.services)  # newest first
+        return past.history(((run, store.plan(run.id), store.entries(run.id)) for run in runs), store.clock())
 
     def _leftovers(self) -> dict[str, dict[str, model.LeftOut]]:
         """Servers that former runs left out of traffic, each with what it was before the one that drained it.
@@ -266,8 +279,8 @@ def turned_if_lost(store: Store, run: model.Run, token: int) -> model.Run:
     return store.turn(run.id, token, "rolling_back", why, "rolled_back") if why else run
 
 
-def close(store: Store, run_id: str, token: int) -> tuple[model.Run, list[str]]:
-    """Give a run the state it ends in, and say where the cloud stands."""
+def close(store: Store, run_id: str, token: int) -> tuple[model.Run, list[str], tuple[str, ...]]:
+    """Give a run the state it ends in; say where the cloud stands, and what its plan only told of (drift)."""
     run = store.run(run_id)
     made, back = store.plan(run_id), store.back(run_id)
     entries = store.entries(run_id)
@@ -277,7 +290,7 @@ def close(store: Store, run_id: str, token: int) -> tuple[model.Run, list[str]]:
         run = store.end_run(run_id, token, end.state, end.reason)
     elif end.reason and not run.reason:
         run = dataclasses.replace(run, reason=end.reason)
-    return run, status.last_lines(run, made, back, entries)
+    return run, status.last_lines(run, made, back, entries), made.drift
 
 
 def alive(run: model.Run, now: float) -> bool:

@@ -18,13 +18,24 @@ Leftovers = t.Mapping[str, t.Mapping[str, LeftOut]]
 
 
 @dataclasses.dataclass(frozen=True)
+class Contract:
+    """A schema that was contracted for ``version``: code below it can no longer use it."""
+
+    version: str
+    backup: str = ""
+    """the newest backup from before it, empty where none is known: what such code can live on"""
+
+
+@dataclasses.dataclass(frozen=True)
 class History:
     """What former runs say about the services, by name."""
 
     settled_s: t.Mapping[str, float] = dataclasses.field(default_factory=dict)
     """seconds since the last run that changed the service's release has succeeded"""
-    finalized: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """version for which the schema was contracted: code below it has no way back but a restore"""
+    contracts: t.Mapping[str, tuple[Contract, ...]] = dataclasses.field(default_factory=dict)
+    """what finalize has closed, the newest first"""
+    restored: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """the backup that the newest run has restored"""
 
 
 @dataclasses.dataclass
@@ -39,11 +50,19 @@ class Draft:
     limit: t.Collection[str] = ()
     consents: t.Collection[str] = ()
     history: History = dataclasses.field(default_factory=History)
+    stamp: str = ""
+    """the id of the run, for names that have to be the same whoever goes on with it; empty on paper"""
+    restores: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """service -> the backup that its data goes back to; a service that keeps its data is not in it"""
     batches: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
     steps: list[Step] = dataclasses.field(default_factory=list)
     refusals: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    drift: list[str] = dataclasses.field(default_factory=list)
     moves: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    outages: list[int] = dataclasses.field(default_factory=list)
+    """places of the batches that stop a service as a whole"""
+    handoff: list[str] = dataclasses.field(default_factory=list)
 
     def seen(self, key: str) -> Seen:
         return self.observed.get(key, Seen(unknown="nobody looked"))
@@ -56,6 +75,11 @@ class Draft:
             if why:
                 found.append("%s: %s" % (key, why))
         return found
+
+    def strangers(self, service: Service) -> list[str]:
+        """Components that nobody would change, because the recipe does not know them, one sentence each."""
+        names = [component.name for component in service.components if component.name not in self.recipes[service.name].order]
+        return ["%s: the recipe does not know the component %s." % (service.name, name) for name in names]
 
     def there(self, key: str) -> bool:
         """Whether anything of an instance is installed, or listens in its place."""

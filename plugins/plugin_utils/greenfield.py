@@ -15,6 +15,7 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Compo
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
     balancer,
     balancer_key,
+    check_key,
     database_key,
     files_key,
     instance_key,
@@ -23,8 +24,10 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import (
     CHANGE_S,
     FETCH_S,
+    FILES_S,
     TRAFFIC_S,
     ShareSteps,
+    check_steps,
     data_key,
     database_target,
     probe_steps,
@@ -32,7 +35,6 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import (
 )
 
 Places = list[tuple[Component, str]]
-FILES_S = 120
 DATABASE_S = 300
 
 
@@ -66,6 +68,7 @@ def deploy(draft: Draft, service: Service) -> None:
         return
     draft.refusals += draft.silent([files_key(key_of(place)) for place in new])
     draft.refusals += draft.silent([database_key(service.name)] if service.database else [])
+    draft.refusals += draft.silent([check_key(service.name, check.name) for check in service.checks])
     twice = sorted({host for component, host in new if any(other != component and host == there for other, there in new)})
     if twice:
         draft.refusals.append(
@@ -129,9 +132,8 @@ class _Deploy:
         found = list(data)
         for component, host in self.new:
             found += self._instance(component, host, begun)
-        tested = tuple(
-            step.id for step in found if step.do == ("test" if self.recipe.body.get("probe") else "change") and "@" in step.target
-        )
+        proofs = ("test",) if self.recipe.body.get("probe") else ("test", "change")
+        tested = tuple(step.id for step in found if step.do in proofs and "@" in step.target)
         shares = self._shares(tested)
         draft.steps += [dataclasses.replace(step, way_back="removal") for step in [*shares, *found]]
         draft.batches.append(tuple(dict.fromkeys(step.target for step in [*shares, *found])))
@@ -191,7 +193,8 @@ class _Deploy:
         ]  # fmt: skip
         peers = needs.peers(draft.record, component, service)
         probe = probe_steps(key, host, where, recipe, service, service.release["version"], "install", "change", peers=peers)
-        return [*found, *(without_past(step) for step in probe[1:])]
+        checks = check_steps(draft.record, recipe, service, component, host, found[-1], len(self.new))
+        return [*found, *(without_past(step) for step in probe[1:]), *checks]
 
     def _shares(self, tested: tuple[str, ...]) -> list[Step]:
         service, found = self.service, list[Step]()
@@ -240,7 +243,7 @@ def share_of(draft: Draft, service: Service, traffic: Traffic, addresses: t.Sequ
 
 def gone(args: dict[str, Json]) -> dict[str, Json]:
     """Arguments of an artifact driver that leave nothing of it: absent, without a release, is all releases of the instance."""
-    return {**args, "state": "absent", "release": {"package": args["release"]["package"]}}
+    return needs.any_release(args, "absent")
 
 
 def away(files: dict[str, Json]) -> dict[str, Json]:

@@ -69,7 +69,9 @@ def perform(store: Store, run: str, token: int, way: str, target: str, do: str, 
     _point("after_act", step)
     kind = "done" if verdict.passed else "unknown" if verdict.code in UNANSWERED else "failed"
     seen = {**answer, "verdict": verdict.to_dict()}
-    store.end(intent, kind, seen, None if verdict.passed or way == model.BACK else _turn(step, verdict, beginning.run.verb))
+    untouched = kind == "failed" and _untouched(step, intent.attempt, bool(answer.get("changed")), answer.get("before") or {})
+    turn = None if verdict.passed or way == model.BACK else _turn(step, verdict, beginning.run.verb, untouched)
+    store.end(intent, kind, seen, turn)
     _point("after_end", step)
     says = "%s: %s" % (step.id, verdict.reason or verdict.code)
     return Outcome(kind, says, bool(answer.get("changed")), verdict.to_dict(), answer.get("diff") or {})
@@ -107,6 +109,19 @@ def acted(entries: t.Sequence[model.Entry], way: str) -> set[str]:
     return {e.step for e in on_way if e.kind == "intent" and (e.step, e.attempt) not in refused}
 
 
+def lost(plan: model.Plan, entries: t.Sequence[model.Entry]) -> bool:
+    """Whether a restore of a plan may have touched its database: begun, and its newest attempt does not say that it stands as planned."""
+    restores = {step.id: step for step in plan.steps if step.loses}
+    newest = {entry.step: entry for entry in entries if entry.way == model.OUT and entry.step in restores}
+    return any(e.kind != "failed" or not _untouched(restores[e.step], e.attempt, e.changed, e.before) for e in newest.values())
+
+
+def _untouched(step: model.Step, attempt: int, changed: bool, before: t.Mapping[str, t.Any]) -> bool:
+    """Whether a failed act left things as the plan saw them. An attempt before it that was cut may have changed what it did not."""
+    planned = step.expect
+    return not changed and (attempt == 1 or (planned is not None and all(before.get(name) == planned[name] for name in planned)))
+
+
 def _arguments(step: model.Step, run: model.Run, entries: t.Sequence[model.Entry], resume: bool) -> dict[str, t.Any]:
     expect: dict[str, t.Any] | None = step.expect
     for entry in entries:
@@ -116,10 +131,17 @@ def _arguments(step: model.Step, run: model.Run, entries: t.Sequence[model.Entry
     return {**step.args, **more, **({} if expect is None else {"expect": expect})}
 
 
-def _turn(step: model.Step, verdict: Verdict, verb: str) -> dict[str, str]:
-    """A failed upgrade goes back. Where there is nothing to go back to, the run freezes: a failed rollback, what was taken away, contract."""
+def _turn(step: model.Step, verdict: Verdict, verb: str, untouched: bool) -> dict[str, str]:
+    """A failed upgrade goes back. Where there is nothing to go back to, the run freezes: a failed rollback, what was taken away, contract.
+
+    A restore that says it changed nothing (``untouched``) has lost nothing. Old releases that are gone are no state to go back from.
+    """
     lost = step.do in ("purge", "remove") or step.way_back in ("restore", "none")
-    ending = "frozen" if verdict.code in FREEZING or verb == "rollback" or lost else "rolled_back"
+    undone = step.way_back == model.UNDONE or (step.loses and untouched)
+    frozen = (lost or verb == "rollback") and not undone
+    ending = "frozen" if verdict.code in FREEZING or frozen else "rolled_back"
+    if verb == "clean":
+        ending = "aborted"
     reason = "%s failed: %s" % (step.id, " ".join(part for part in (verdict.reason, verdict.hint) if part) or verdict.code)
     return {"state": "rolling_back", "reason": reason, "ending": ending}
 

@@ -18,8 +18,11 @@ Json = t.Any
 Way = str  # "out": the plan's own way; "back": the way back that was derived from plan and journal
 OUT, BACK = "out", "back"
 
-CHANGING = ("install", "init", "change", "revert", "purge", "remove")
+CHANGING = ("halt", "restore", "install", "init", "change", "repair", "revert", "purge", "remove")
 """Step words after which a service is not what it was."""
+
+UNDONE = "as it was"
+"""The way back of steps that take nothing but time: the same release on the same data goes on."""
 
 # States of a run. The first group goes on when the same playbook runs again, the second is over.
 OPEN_STATES = ("running", "paused", "rolling_back")
@@ -33,6 +36,7 @@ MODULES = {
     "database": "osops.lifecycle.mariadb_database",
     "backup": "osops.lifecycle.mariadb_backup",
     "balancer": "osops.lifecycle.haproxy_config",
+    "check": "osops.lifecycle.consumer_check",
 }
 """Kind of work -> the module that does it unless a recipe names another."""
 
@@ -75,6 +79,21 @@ class Database:
 
 
 @dataclasses.dataclass(frozen=True)
+class Check:
+    """What somebody who depends on a service asks of every instance of it: a program on ``host``, or an address."""
+
+    name: str
+    host: str
+    command: tuple[str, ...] = ()
+    url: str = ""
+    status: int = 200
+    timeout_s: int = 60
+    user: str = "nobody"
+    secrets: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Variable of the program's environment -> inventory variable that holds the secret."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Service:
     """The wanted state of one service, as the record says it, with names of groups made into hosts."""
 
@@ -93,8 +112,17 @@ class Service:
     config: dict[str, Json] = dataclasses.field(default_factory=dict)
     soak_s: int = 86400
     """How long a release must have served before its way back may be closed."""
+    repair: tuple[str, ...] = ()
+    """Kinds of drift that the playbook operational puts right; what is not named is told."""
+    keep_releases: int = 2
+    """How many releases the playbook clean leaves on a host, beside what runs and the way back."""
+    backup_every_s: int = 0
+    """How old the newest proven backup may be when the playbook operational runs; 0 leaves backups to others."""
     hold: str = ""
     """Why upgrades leave this service alone; empty when they do not."""
+    deployer: str = ""
+    """Whose tool manages it besides (a name of the recipe's handoff); empty where nobody's does."""
+    checks: tuple[Check, ...] = ()
 
     def component(self, name: str) -> Component:
         return next(component for component in self.components if component.name == name)
@@ -199,6 +227,13 @@ class Step:
     deadline_s: int = 120
     way: Way = OUT
     way_back: str = "code_only"
+    of: str = ""
+    """The instance that a consumer's check asks, for a step that is one."""
+
+    @property
+    def loses(self) -> bool:
+        """Whether it takes a database back to a backup, and what was written since is gone."""
+        return self.do == "restore" and "database" in self.args
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +250,12 @@ class Plan:
     notes: tuple[str, ...] = ()
     moves: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     """instance -> (version that runs, version that is wanted)"""
+    drift: tuple[str, ...] = ()
+    """what is not as the record says, and is not this plan's to put right"""
+    outages: tuple[int, ...] = ()
+    """Places of the batches that stop a service as a whole: strategy offline, a restore."""
+    handoff: tuple[str, ...] = ()
+    """What somebody has to write into another deployer's files after the run, or that one's next run undoes it."""
 
     def real_hosts(self) -> dict[str, str]:
         return {step.target: step.host for step in self.steps}
@@ -296,4 +337,7 @@ def plan_from_dict(data: dict[str, Json]) -> Plan:
         refusals=tuple(data["refusals"]),
         notes=tuple(data["notes"]),
         moves={name: (move[0], move[1]) for name, move in data["moves"].items()},
+        drift=tuple(data.get("drift") or ()),
+        outages=tuple(data.get("outages") or ()),
+        handoff=tuple(data.get("handoff") or ()),
     )

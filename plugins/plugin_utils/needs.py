@@ -11,6 +11,7 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import (
+    Check,
     Component,
     Database,
     Json,
@@ -75,6 +76,17 @@ def artifact_args(record: Record, recipe: Recipe, service: Service, component: C
     }
 
 
+def clean_args(record: Record, recipe: Recipe, service: Service, component: Component, host: str) -> dict[str, Json]:
+    """Arguments of the artifact driver that leave an instance its newest releases, what runs, and the way back."""
+    args = artifact_args(record, recipe, service, component, host)
+    return {**any_release(args, "absent"), "keep": service.keep_releases}
+
+
+def any_release(args: dict[str, Json], state: str) -> dict[str, Json]:
+    """Arguments of the artifact driver for an instance whichever of its releases is there: the host knows."""
+    return {**args, "state": state, "release": {"package": args["release"]["package"]}}
+
+
 def instance(record: Record, recipe: Recipe, component: Component, host: str) -> dict[str, Json]:
     """How a driver or a probe finds one instance on its host."""
     where = {"component": component.name, "unit": component.unit, "stop": recipe.stop_s(component.name), **component.options}
@@ -85,6 +97,22 @@ def instance(record: Record, recipe: Recipe, component: Component, host: str) ->
 def traffic_args(traffic: Traffic, min_available: int, servers: t.Sequence[str]) -> dict[str, Json]:
     """Arguments of the traffic driver for some servers of a service on one load balancer."""
     return {"servers": list(servers), "backends": list(traffic.backends), "min_available": min_available, **traffic.options}
+
+
+def check_args(record: Record, service: Service, check: Check, component: Component, host: str) -> dict[str, Json]:
+    """Arguments of the module ``check``, for what one consumer asks of one instance: the instance itself, past the balancers."""
+    speaks = service.probe.get("instance") or {}
+    endpoint = "%s://%s" % (speaks.get("scheme", "http"), record.listen(component, host))
+    asked: dict[str, Json] = {"command": list(check.command), "user": check.user}
+    if check.url:
+        # How the instance's own certificate is verified is known; anybody else's is, with the host's authorities.
+        trust = only(speaks, "ca_file", "server_name") if check.url.startswith("{endpoint}") else {}
+        asked = {"url": check.url.replace("{endpoint}", endpoint), "status": check.status, **trust}
+    return {
+        "state": "verify", "name": check.name, "timeout": check.timeout_s, "endpoint": endpoint, "service": service.name,
+        "component": component.name, "host": host, "version": service.release["version"], **asked,
+        "secrets": {name: {"secret": variable} for name, variable in check.secrets.items()},
+    }  # fmt: skip
 
 
 def schema_args(record: Record, recipe: Recipe, service: Service, component: Component, host: str) -> dict[str, Json]:
@@ -148,6 +176,16 @@ def backup_args(service: Service, base: Database) -> dict[str, Json]:
         "database": base.name, "service": service.name, **({"server": {"socket": base.socket}} if base.socket else {}),
         **{option: policy[name] for name, option in names.items() if name in policy},
     }  # fmt: skip
+
+
+def restore_args(service: Service, base: Database, backup: str) -> dict[str, Json]:
+    """Arguments of the module ``backup`` for a database that goes back to one of its backups."""
+    args = backup_args(service, base)
+    return {
+        **{name: args[name] for name in args if name in ("database", "service", "server", "place")},
+        "state": "restored",
+        "id": backup,
+    }
 
 
 def balancer_args(record: Record, recipe: Recipe, service: Service, traffic: Traffic, host: str) -> dict[str, Json]:

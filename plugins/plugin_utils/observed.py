@@ -43,6 +43,22 @@ def backup_key(service: str) -> str:
     return "backup/" + service
 
 
+def clean_key(key: str) -> str:
+    return "clean/" + key
+
+
+def restore_key(service: str) -> str:
+    return "restore/" + service
+
+
+def check_key(service: str, name: str) -> str:
+    return "check/%s.%s" % (service, name)
+
+
+def schema_key(service: str) -> str:
+    return "schema/" + service
+
+
 def contract_key(service: str) -> str:
     return "contract/" + service
 
@@ -51,25 +67,65 @@ def balancer_key(service: str, host: str) -> str:
     return "balancer/%s@%s" % (service, host)
 
 
-def looks(record: Record, recipes: t.Mapping[str, Recipe], verb: str = "upgrade") -> list[Look]:
-    """The questions of a verb: every instance, and what else the verb would touch. Pure."""
+def looks(
+    record: Record, recipes: t.Mapping[str, Recipe], verb: str = "upgrade", restores: t.Mapping[str, str] | None = None
+) -> list[Look]:
+    """The questions of a verb: every instance, and what else the verb would touch. Pure.
+
+    ``restores``: service -> the backup that its data would go back to; empty where none is known.
+    """
     found = []
     for service in record.services.values():
         recipe = recipes[service.name]
         found += _instances(record, recipe, service)
-        owned = service.traffic is not None and service.traffic.managed is None
-        if service.traffic is not None and (verb in ("upgrade", "rollback", "remove") or (verb == "deploy" and owned)):
-            found += _shares(record, service, service.traffic, 0 if verb in ("deploy", "remove") else service.min_available)
-        base = service.database
-        if verb in ("upgrade", "remove", "finalize", "backup") and base is not None and base.backup.get("kind") != "none":
-            args = {"state": "present", **needs.backup_args(service, base)}
-            found.append(Look(backup_key(service.name), base.host, recipe.module("backup"), args))
-        if verb == "finalize" and "contract" in recipe.body.get("schema", {}):
-            found.append(_contract(record, recipe, service))
+        found += _traffic(record, service, verb)
+        if verb in ("upgrade", "rollback", "deploy", "operational"):
+            found += _checks(record, recipe, service)
+        found += _backups(recipe, service, verb, (restores or {}).get(service.name, ""))
+        if verb in ("finalize", "operational"):
+            found += _schema(record, recipe, service, verb)
+        if verb == "clean":
+            found += _old(record, recipe, service)
         if verb in ("deploy", "remove") and "deploy" in recipe.body:
             found += _made(record, recipe, service, "present" if verb == "deploy" else "absent")
+        if verb in ("upgrade", "rollback", "operational") and not needs.missing(recipe, service):
+            made = _made(record, recipe, service, "present")
+            balancers = verb == "operational" or (verb == "upgrade" and service.strategy == "offline")
+            kinds = ("files/", "balancer/") if balancers else ("files/",)
+            found += [look for look in made if look.key.startswith(kinds)]
     # What a hand keeps on a host is kept by cloud: a look without it would find nothing.
     return [dataclasses.replace(look, args={**look.args, "scope": record.cloud}) for look in found]
+
+
+def _traffic(record: Record, service: Service, verb: str) -> list[Look]:
+    owned = service.traffic is not None and service.traffic.managed is None
+    asked = verb in ("upgrade", "rollback", "remove", "operational") or (verb == "deploy" and owned)
+    if service.traffic is None or not asked:
+        return []
+    return _shares(record, service, service.traffic, 0 if verb in ("deploy", "remove") else service.min_available)
+
+
+def _backups(recipe: Recipe, service: Service, verb: str, restored: str) -> list[Look]:
+    """Whether a backup can be taken, and what going back to the one called ``restored`` would lose."""
+    base, found = service.database, []
+    if base is None or base.backup.get("kind") == "none":
+        return []
+    if verb in ("upgrade", "remove", "finalize", "backup", "operational") or restored:
+        args = {"state": "present", **needs.backup_args(service, base)}
+        found.append(Look(backup_key(service.name), base.host, recipe.module("backup"), args))
+    if restored and base.backup.get("kind", "dump") == "dump":
+        args = needs.restore_args(service, base, restored)
+        found.append(Look(restore_key(service.name), base.host, recipe.module("backup"), args))
+    return found
+
+
+def _old(record: Record, recipe: Recipe, service: Service) -> list[Look]:
+    places = [(component, host) for component in service.components for host in component.hosts]
+    return [
+        Look(clean_key(instance_key(component.name, host)), host, service.driver,
+             needs.clean_args(record, recipe, service, component, host))
+        for component, host in places
+    ]  # fmt: skip
 
 
 def _instances(record: Record, recipe: Recipe, service: Service) -> list[Look]:
@@ -87,14 +143,27 @@ def _shares(record: Record, service: Service, traffic: Traffic, floor: int) -> l
     return [Look(share_key(service.name, host), host, traffic.driver, args) for host in traffic.hosts]
 
 
-def _contract(record: Record, recipe: Recipe, service: Service) -> Look:
+def _checks(record: Record, recipe: Recipe, service: Service) -> list[Look]:
+    """Whether the checks of consumers could be run, each with the first instance of the service as an example."""
+    if not service.checks:
+        return []
+    component = next(part for part in service.components if part.port)
+    found = []
+    for check in service.checks:
+        args = needs.check_args(record, service, check, component, component.hosts[0])
+        found.append(Look(check_key(service.name, check.name), check.host, recipe.module("check"), args))
+    return found
+
+
+def _schema(record: Record, recipe: Recipe, service: Service, verb: str) -> list[Look]:
+    """Whether there is something to contract (finalize), or still something to expand (operational)."""
+    act, key = ("contract", contract_key(service.name)) if verb == "finalize" else ("expand", schema_key(service.name))
+    if act not in recipe.body.get("schema", {}):
+        return []
     component = next(part for name in recipe.order for part in service.components if part.name == name)
-    args = {
-        "state": "expand",
-        **needs.schema_args(record, recipe, service, component, component.hosts[0]),
-        "act": recipe.body["schema"]["contract"],
-    }
-    return Look(contract_key(service.name), component.hosts[0], recipe.module("schema"), args)
+    host = component.hosts[0]
+    args = {**needs.schema_args(record, recipe, service, component, host), "state": "expand", "act": recipe.body["schema"][act]}
+    return [Look(key, host, recipe.module("schema"), args)]
 
 
 def _made(record: Record, recipe: Recipe, service: Service, state: str) -> list[Look]:
@@ -126,7 +195,11 @@ def seen(answer: t.Mapping[str, Json]) -> Seen:
     if not isinstance(before, dict) or (answer.get("failed") and not before):
         return Seen(unknown=str(answer.get("msg") or verdict.get("reason") or "the driver answered nothing usable"))
     refused = str(answer.get("msg") or verdict.get("reason") or "refused") if answer.get("failed") else ""
-    more = {name: answer[name] for name in ("releases", "process", "notes", "link", "unit") if name in answer}
+    more = {
+        name: answer[name]
+        for name in ("releases", "process", "notes", "link", "unit", "lost", "newest", "removed")
+        if name in answer
+    }
     if isinstance(answer.get("servers"), list):
         more["servers"] = {server["server"]: server for server in answer["servers"]}
     return Seen(before, more, refused=refused, would_change=bool(answer.get("changed")))

@@ -13,7 +13,15 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Database, Json, Record, Service, Traffic
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import (
+    Check,
+    Component,
+    Database,
+    Json,
+    Record,
+    Service,
+    Traffic,
+)
 
 Groups = t.Mapping[str, t.Sequence[str]]
 _LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s\\;]+)", re.MULTILINE)
@@ -89,7 +97,48 @@ def _service(name: str, body: dict[str, Json], place: pathlib.Path, groups: Grou
         config=dict(body.get("config") or {}),
         soak_s=body.get("soak", 86400),
         hold=body.get("hold", ""),
+        deployer=body.get("deployer", ""),
+        repair=tuple((body.get("operational") or {}).get("repair") or ()),
+        keep_releases=int((body.get("operational") or {}).get("keep_releases") or 2),
+        backup_every_s=int((body.get("operational") or {}).get("backup_every") or 0),
+        checks=_checks(body.get("checks") or [], components, groups, at),
     )
+
+
+def _checks(rows: list[dict[str, Json]], components: list[Component], groups: Groups, at: str) -> tuple[Check, ...]:
+    """The checks of consumers. Raises BadInputError for one that could not be run as it stands here."""
+    if rows and not any(component.port for component in components):
+        raise BadInputError("%s.checks is set, but no component has a port." % at, "input.record", "Add port to the API.")
+    hosts = {host for component in components for host in component.hosts}
+    found: list[Check] = []
+    for number, row in enumerate(rows):
+        here = "%s.checks.%d" % (at, number)
+        wrong = _wrong_check(row, {check.name for check in found}, hosts)
+        if wrong:
+            raise BadInputError(
+                "In the record, at %s: %s." % (here, wrong), "input.check", "docs/consumer_checks.md has examples."
+            )
+        (host,) = _members([row["host"]], groups, here + ".host")
+        given = {key: row[key] for key in ("url", "status", "user", "secrets") if key in row}
+        found.append(Check(row["name"], host, tuple(row.get("command") or ()), timeout_s=row.get("timeout", 60), **given))
+    return tuple(found)
+
+
+def _wrong_check(row: dict[str, Json], names: t.Collection[str], hosts: t.Collection[str]) -> str:
+    """What no schema says of a check; ``names`` are those of the checks before it, ``hosts`` those of the service."""
+    name = row["name"]
+    if name in names:
+        return "there are two checks with the name %s" % name
+    if ("command" in row) == ("url" in row):
+        return "the check %s needs exactly one of command and url" % name
+    if "command" in row and not row["command"][0].startswith("/"):
+        return "the program %s of the check %s is not named by its whole path" % (row["command"][0], name)
+    stray = [key for key in (("status",) if "command" in row else ("user", "secrets")) if key in row]
+    if stray:
+        return "%s means nothing to the check %s" % (stray[0], name)
+    # The target of a check is INSTANCE.NAME; it must not be that of another instance.
+    taken = sorted({"%s.%s" % (host, name) for host in hosts} & set(hosts))
+    return "the check %s cannot have this name, because there is a host %s" % (name, taken[0]) if taken else ""
 
 
 def _database(service: str, body: Json, groups: Groups, at: str) -> Database | None:

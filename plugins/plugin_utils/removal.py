@@ -12,7 +12,6 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft, instances, ordered
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.greenfield import (
     DATABASE_S,
-    FILES_S,
     Places,
     away,
     gone,
@@ -32,6 +31,7 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
 )
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import (
     CHANGE_S,
+    FILES_S,
     TRAFFIC_S,
     backed_up,
     backup_steps,
@@ -157,7 +157,7 @@ class _Remove:
         if not backed_up(self.service) or not self.draft.seen(database_key(self.service.name)).before.get("database"):
             return []
         self.draft.refusals += self.draft.silent([backup_key(self.service.name)])
-        return backup_steps(self.recipe, self.service, "delete", drained)
+        return backup_steps(self.recipe, self.service, "delete", drained, self.draft.stamp)
 
     def _data(self, ready: tuple[str, ...]) -> list[Step]:
         base = self.service.database

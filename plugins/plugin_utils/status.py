@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import acted, last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Plan, Run
 
@@ -24,11 +25,15 @@ NEXT = {
 }
 
 
+WELL = "all is well: processes, versions, files, schema and balancers are as the record says"
+
 SUCCEEDED = {
     "deploy": "nothing to do; the playbook remove takes it away again",
     "remove": "nothing to do; the playbook deploy makes it anew",
     "finalize": "nothing to do; from now on the only way back is a restore, which loses what was written since the backup",
     "backup": "nothing to do",
+    "operational": "nothing to do",
+    "clean": "nothing to do",
     "rollback": "nothing to do; the playbook upgrade goes forward again, after the record names the newer version",
 }
 """The next command after a verb that succeeded, where it is not that of ``NEXT``."""
@@ -42,16 +47,21 @@ def what_next(run: Run) -> str:
 def where_it_stands(plan: Plan, entries: t.Sequence[Entry]) -> dict[str, str]:
     """Instance -> version that the journal proves, ``unknown`` where an act was begun and not proven since."""
     out, back = last_kinds(entries, OUT), last_kinds(entries, BACK)
+    halted = acted(entries, OUT)
     tested = {step.target for step in plan.steps if step.do == "test"}
     stands = {}
     for key, (old, new) in plan.moves.items():
-        changed = next((out[key + "/" + do] for do in ("change", "revert", "purge") if key + "/" + do in out), "")
+        changed = next((out[key + "/" + do] for do in ("change", "repair", "revert", "purge") if key + "/" + do in out), "")
         reverted, removed = back.get(key + "/revert", ""), back.get(key + "/remove", "")
         proven = {way: kinds.get(key + "/test") == "done" or key not in tested for way, kinds in ((OUT, out), (BACK, back))}
-        if not changed or removed == "done" or (reverted == "done" and proven[BACK]):
-            stands[key] = old
+        if reverted or removed:
+            stands[key] = old if removed == "done" or (reverted == "done" and proven[BACK]) else "unknown"
+        elif key + "/halt" in back:
+            stands[key] = "stopped" if back[key + "/halt"] == "done" else "unknown"
+        elif not changed:
+            stands[key] = "stopped" if key + "/halt" in halted else old
         else:
-            stands[key] = new if changed == "done" and proven[OUT] and not reverted and not removed else "unknown"
+            stands[key] = new if changed == "done" and proven[OUT] else "unknown"
     return stands
 
 
@@ -68,13 +78,33 @@ def last_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entr
         returned = sum(kind == "done" for kind in last_kinds(entries, BACK).values())
         lines[-1] += ", then %d of %d steps of the way back" % (returned, len(back.steps))
         lines += ["note: %s" % note for note in back.notes]
+    lines += ["DRIFT: %s" % drift for drift in plan.drift]
+    restores = {step.id for step in plan.steps if step.loses}
+    lines += ["lost: %s" % entry.verdict.get("reason") for entry in entries if entry.step in restores and entry.kind == "done"]
+    lines += check_lines(plan, back, entries)
     stands = where_it_stands(plan, entries)
     lines += ["%s: %s" % (key, version) for key, version in sorted(stands.items())]
     out = left_out(plan, back, entries)
     if out:
         lines.append("out of traffic: %s" % ", ".join(out))
+    lines += ["handoff: %s" % line for line in plan.handoff if run.state == "succeeded"]
     hint = what_next(run)
     return [*lines, "next: %s" % (hint % run.id if "%s" in hint else hint)]
+
+
+def check_lines(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
+    """What the consumers' checks said: one line for each check, way and outcome, with the instances that it asked."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for way, made in ((OUT, plan), (BACK, back)):
+        last = {entry.step: entry for entry in entries if entry.way == way}
+        for step in made.steps if made else ():
+            if step.of and step.id in last:
+                entry = last[step.id]
+                code = entry.verdict.get("code") or "no answer"
+                said = "passed for" if entry.kind == "done" else "FAILED (%s) for" % code
+                when = " on the way back" if way == BACK else ""
+                found.setdefault((step.target[len(step.of) + 1 :], when, said), []).append(step.of)
+    return ["check %s%s: %s %s" % (*key, ", ".join(instances)) for key, instances in found.items()]
 
 
 def left_out(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
@@ -95,11 +125,12 @@ def on_paper(plan: Plan) -> list[str]:
     lines = ["%s of %s on %s" % (plan.verb, ", ".join(plan.services), plan.cloud)]
     lines += ["REFUSED: %s" % refusal for refusal in plan.refusals]
     lines += ["note: %s" % note for note in plan.notes]
+    lines += ["DRIFT: %s" % drift for drift in plan.drift]
     lines += ["%s: %s -> %s" % (key, old, new) for key, (old, new) in sorted(plan.moves.items())]
-    if not plan.batches and not plan.refusals:
-        lines.append("nothing to do: all that the record names runs already")
+    if not plan.batches and not plan.refusals and not plan.drift:
+        lines.append(WELL if plan.verb == "operational" else "nothing to do: all that the record names runs already")
     rows = {(step.target, step.do): step for step in plan.steps}
-    words = ("fetch", "drain", "confirm", "install", "init", "change", "revert", "purge", "remove", "test", "admit")
+    words = list(knowledge.lifecycle()["steps"])
     for step in plan.steps:
         if step.do == "fetch":
             lines.append("fetch    %s" % step.target)

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import (
+    BACK,
     Component,
     Json,
     Recipe,
@@ -25,6 +27,17 @@ CHANGE_S = 180
 PROBE_S = 120
 TRAFFIC_S = 120
 BACKUP_S = 3600
+FILES_S = 120
+AFRESH: dict[str, Json] = {
+    "expect": None,
+    "expect_from": (),
+    "needs": (),
+    "unless_begun": (),
+    "undo": None,
+    "resume": True,
+    "way": BACK,
+}
+"""What a step of the way back does not have in common with the step that it takes back."""
 
 
 def data_key(service: str) -> str:
@@ -107,7 +120,9 @@ def instance_steps(
     """Fetch, prove that the old one works, switch, and prove that the new one works: one instance."""
     deadline = CHANGE_S + recipe.stop_s(where["component"])
     before = seen.before
-    change, phase = ("revert", "rollback") if verb == "rollback" else ("change", "upgrade")
+    change, phase = {"rollback": ("revert", "rollback"), "operational": ("repair", "operational")}.get(
+        verb, ("change", "upgrade")
+    )
     undo = {**args, "state": "active", "release": {"id": before.get("release"), "package": recipe.package}}
     steps = [
         Step(key + "/fetch", key, host, "planning", "fetch", service.driver, {**args, "state": "present"}, deadline_s=FETCH_S),
@@ -127,9 +142,69 @@ def instance_steps(
     return [*steps, verify]
 
 
+def halt_step(
+    key: str,
+    host: str,
+    args: dict[str, Json],
+    recipe: Recipe,
+    service: Service,
+    before: dict[str, Json],
+    ready: tuple[str, ...],
+    phase: str,
+) -> Step:
+    """The process of one instance ends, whichever release it runs; ``args`` are those of its artifact driver."""
+    return Step(
+        key + "/halt", key, host, phase, "halt", service.driver, needs.any_release(args, "halted"), expect=before, needs=ready,
+        deadline_s=CHANGE_S + recipe.stop_s(args["instance"]["component"]),
+    )  # fmt: skip
+
+
+def files_step(
+    key: str, host: str, do: str, phase: str, args: dict[str, Json], recipe: Recipe, before: dict[str, Json], halt: str
+) -> Step:
+    """The configuration of one instance after the step ``halt``: as the record says, and with the revision that was there to go back to.
+
+    ``args`` are those of the module ``files``, ``before`` is what it saw.
+    """
+    # Keys are rotated by whoever looks after them, also between the look and the act.
+    once = {row["path"] for row in args.get("files") or [] if row.get("once")}
+    files = {path: word for path, word in (before.get("files") or {}).items() if path not in once}
+    before = {**before, "files": files} if "files" in before else before
+    former = {"name": args["name"], "owner": args["owner"], "state": "present", "revision": before.get("revision")}
+    return Step(
+        key + "/" + do, key, host, phase, do, recipe.module("files"), {**args, "state": "present"}, expect=before, needs=(halt,),
+        undo=former if before.get("revision") else None, deadline_s=FILES_S,
+    )  # fmt: skip
+
+
+def former_files(steps: t.Iterable[Step], key: str, begun: t.Collection[str], ready: tuple[str, ...]) -> list[Step]:
+    """Halted once more after ``ready``, and the configuration that an instance had; empty where none was begun to be written."""
+    mine = {step.do: step for step in steps if step.target == key}
+    written = mine.get("install") or mine.get("restore")
+    if written is None or written.undo is None or written.id not in begun:
+        return []
+    halted = dataclasses.replace(mine["halt"], **{**AFRESH, "needs": ready}, phase="rollback")
+    more = {**AFRESH, "needs": (halted.id,)}
+    return [halted, dataclasses.replace(written, **more, id=key + "/restore", do="restore", phase="rollback", args=written.undo)]
+
+
+def proofs(steps: t.Iterable[Step], key: str) -> list[Step]:
+    """What must have passed before an instance serves: its own test, and what its consumers ask of it."""
+    return [step for step in steps if step.do == "test" and key in (step.target, step.of)]
+
+
+def former_proof(test: Step, former: dict[str, Json] | None, after: Step) -> Step:
+    """The same proof of what ran before (``former``, as the plan saw it) once ``after`` has started it again: it is asked what it can answer now."""
+    test = without_past(test)
+    args = {**test.args, "version": (former or {}).get("version")}
+    return dataclasses.replace(test, args=args, needs=(after.id,), way=BACK)
+
+
 def without_past(test: Step) -> Step:
     """A proof that asks for no token of the past: there was nothing before, or it may be long gone."""
-    asked = [request for request in test.args.get("requests") or [] if "{baseline." not in canonical(request)]
+    if "requests" not in test.args:  # a consumer's check knows nothing of our past
+        return test
+    asked = [request for request in test.args["requests"] or [] if "{baseline." not in canonical(request)]
     return dataclasses.replace(test, args={**test.args, "requests": asked})
 
 
@@ -165,6 +240,24 @@ def probe_steps(
     ]
 
 
+def check_steps(
+    record: Record, recipe: Recipe, service: Service, component: Component, host: str, change: Step, together: int = 1
+) -> list[Step]:
+    """What the service's consumers ask of one instance after ``change``, each a target of its own on the host of its check.
+
+    One check asks one instance after the other, so each may wait for the ``together`` instances of its batch.
+    """
+    found = []
+    for check in service.checks if component.port else ():
+        key = "%s.%s" % (change.target, check.name)
+        args = needs.check_args(record, service, check, component, host)
+        found.append(
+            Step(key + "/test", key, check.host, "test", "test", recipe.module("check"), args, needs=(change.id,),
+                 deadline_s=PROBE_S + together * check.timeout_s, of=change.target)
+        )  # fmt: skip
+    return found
+
+
 def schema_steps(
     record: Record,
     recipe: Recipe,
@@ -195,12 +288,17 @@ def backed_up(service: Service) -> bool:
     return service.database is not None and service.database.backup.get("kind") != "none"
 
 
-def backup_steps(recipe: Recipe, service: Service, phase: str, after: tuple[str, ...]) -> list[Step]:
-    """Take a backup of the service's data and prove it; nothing where there is none to take."""
+def backup_steps(recipe: Recipe, service: Service, phase: str, after: tuple[str, ...], stamp: str) -> list[Step]:
+    """Take a backup of the service's data and prove it; nothing where there is none to take.
+
+    With ``stamp``, the id of the run, it has its name from the plan: whoever takes the run over finds the one that was begun.
+    """
     if service.database is None or not backed_up(service):
         return []
     key = database_target(service.name)
     args = {**needs.backup_args(service, service.database), "state": "present"}
+    if stamp and service.database.backup.get("kind", "dump") == "dump":
+        args["id"] = "%s-%s" % (service.name, stamp)
     deadline = int(service.database.backup.get("deadline", BACKUP_S))
     host = service.database.host
     return [Step(key + "/confirm", key, host, phase, "confirm", recipe.module("backup"), args, needs=after, deadline_s=deadline)]

@@ -25,13 +25,16 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils import model
 
 try:
     import sqlalchemy as sa
+
+    # Loaded here, before Ansible forks: create_engine() would load the default's dialect anew in the process of every task.
+    from sqlalchemy.dialects import sqlite
     from sqlalchemy.pool import NullPool
 except ImportError:  # said in a sentence by Store()
     HAS_SQLALCHEMY = False
 else:
     HAS_SQLALCHEMY = True
     _meta = sa.MetaData()
-    _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+    _BIG = sa.BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
     _clouds = sa.Table(
         "osops_cloud",
         _meta,

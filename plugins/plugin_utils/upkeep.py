@@ -2,17 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is done to the data of a service that stays in operation: backups, and closing the way back (finalize). Pure."""
+"""What is done for a service that stays in operation: backups, closing the way back (finalize), and cleaning up. Pure."""
 
 from __future__ import annotations
-
-import dataclasses
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft, instances, ordered
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Service, Step
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import backup_key, contract_key
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import backed_up, backup_steps, data_key
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import backup_key, clean_key, contract_key, instance_key
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import CHANGE_S, backed_up, backup_steps, data_key
 
 
 def finalize(draft: Draft, service: Service) -> None:
@@ -45,7 +43,7 @@ def finalize(draft: Draft, service: Service) -> None:
         return
     component = next(each for each in ordered(recipe, service))
     host = component.hosts[0]
-    kept = backup_steps(recipe, service, "upgrade", ())
+    kept = backup_steps(recipe, service, "upgrade", (), draft.stamp)
     key = data_key(service.name)
     args = {**needs.schema_args(draft.record, recipe, service, component, host), "state": "expand", "act": contract}
     draft.steps += [
@@ -66,8 +64,30 @@ def backup(draft: Draft, service: Service) -> None:
     problems = [why for why in [draft.misplaced(service)] if why] or draft.silent([backup_key(service.name)])
     draft.refusals += problems
     if not problems:
-        steps = [
-            dataclasses.replace(step, phase="operational") for step in backup_steps(draft.recipes[service.name], service, "", ())
-        ]
+        steps = backup_steps(draft.recipes[service.name], service, "operational", (), draft.stamp)
         draft.steps += steps
+        draft.batches.append(tuple(step.target for step in steps))
+
+
+def clean(draft: Draft, service: Service) -> None:
+    """Add what removes old releases from the hosts: never one that runs, nor the one that a rollback would go back to."""
+    recipe = draft.recipes[service.name]
+    problems = [why for why in [draft.misplaced(service)] if why] or draft.silent(instances(service), refusing=False)
+    places = [(component, host) for component in ordered(recipe, service) for host in component.hosts]
+    keys = {instance_key(component.name, host): (component, host) for component, host in places}
+    problems = problems or draft.silent(clean_key(key) for key in keys)
+    draft.refusals += problems
+    steps = []
+    for key, (component, host) in keys.items() if not problems else ():
+        seen = draft.seen(clean_key(key))
+        if seen.would_change and (not draft.limit or host in draft.limit):
+            args = needs.clean_args(draft.record, recipe, service, component, host)
+            steps.append(
+                Step(
+                    key + "/remove", key, host, "delete", "remove", service.driver, args, expect=seen.before, deadline_s=CHANGE_S
+                )
+            )
+            draft.notes.append("%s: %s" % (key, ", ".join(seen.more.get("removed") or ["old releases"])))
+    draft.steps += steps
+    if steps:
         draft.batches.append(tuple(step.target for step in steps))

@@ -127,12 +127,16 @@ def listeners(units: t.Mapping[str, str]) -> Section:
     holders: dict[str, set[str]] = {}
     for pid, unit in units.items():
         try:
-            for number in os.listdir("/proc/%s/fd" % pid):
-                target = os.readlink("/proc/%s/fd/%s" % (pid, number))
-                if target.startswith("socket:["):
-                    holders.setdefault(target[8:-1], set()).add(unit)
+            numbers = os.listdir("/proc/%s/fd" % pid)
         except (FileNotFoundError, ProcessLookupError):
             continue
+        for number in numbers:
+            try:
+                target = os.readlink("/proc/%s/fd/%s" % (pid, number))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # this one was closed meanwhile; the others are still held
+            if target.startswith("socket:["):
+                holders.setdefault(target[8:-1], set()).add(unit)
     found: dict[str, set[str]] = {}
     for kind in ("tcp", "tcp6"):
         with open("/proc/net/%s" % kind, encoding="ascii") as lines:

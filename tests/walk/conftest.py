@@ -16,13 +16,21 @@ from tests.walk.world import World
 Worlds = t.Callable[..., World]
 
 
+ALONE = ("test_contact", "test_killed")
+"""Tests in which what is killed must be all there is: no connection outlives the process that made it."""
+
+
 @pytest.fixture
-def worlds(tmp_path: pathlib.Path) -> t.Iterator[Worlds]:
+def worlds(
+    tmp_path: pathlib.Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> t.Iterator[Worlds]:
     """Make worlds: ``worlds(apps=2, balancers=1)``."""
     made: list[World] = []
+    compiled = tmp_path_factory.getbasetemp() / "compiled"
 
     def make(**how: t.Any) -> World:
-        made.append(World(tmp_path / ("cloud%d" % len(made)), **how))
+        shared = request.path.stem not in ALONE
+        made.append(World(tmp_path / ("cloud%d" % len(made)), shared=shared, compiled=compiled, **how))
         return made[-1]
 
     yield make

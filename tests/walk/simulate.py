@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import pathlib
 import typing as t
 
@@ -16,26 +17,45 @@ import yaml
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import ForeignChangeError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._settle import settle
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
-from ansible_collections.osops.lifecycle.plugins.plugin_utils import control, doors, holder, journaled, model, observed
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import (
+    _door,
+    control,
+    doors,
+    holder,
+    journaled,
+    knowledge,
+    model,
+    observed,
+    past,
+    restoring,
+)
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import History
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import plan
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-KINDS = ("service_files", "mariadb_database", "mariadb_backup", "haproxy_config")
+KINDS = ("service_files", "mariadb_database", "mariadb_backup", "haproxy_config", "consumer_check")
+
+
+def backup_id(args: t.Mapping[str, t.Any]) -> str:
+    """Of service and token, as the module makes it."""
+    return args.get("id") or "%s-%s" % (args["service"], args.get("token"))
 
 
 class DiedError(BaseException):
     """The process is gone: nothing may catch this but the walk's owner."""
 
 
+@functools.cache
 def role_words(role: str) -> list[str]:
     """The step words of a role, in order."""
     tasks = yaml.safe_load((ROOT / "roles" / role / "tasks" / "main.yml").read_text(encoding="utf-8"))
     return [task["osops.lifecycle.step"]["do"] for task in tasks]
 
 
+@functools.cache
 def play_words(playbook: str, phase: str = "upgrade") -> list[str]:
     """The step words of the last play of a shared part, in order; ``phase`` is the role in the middle of a walk."""
     tasks = yaml.safe_load((ROOT / "playbooks" / playbook).read_text(encoding="utf-8"))[-1]["tasks"]
@@ -43,12 +63,14 @@ def play_words(playbook: str, phase: str = "upgrade") -> list[str]:
     return [word for role in roles for word in role_words(phase if "{{" in role else role.rpartition(".")[2])]
 
 
-def phases(verb: str) -> tuple[str, str]:
-    """The middle roles of a verb's walk and of its way back, as its playbook gives them."""
+@functools.cache
+def phases(verb: str) -> dict[str, str]:
+    """Group of targets -> the middle role of the walk that a verb's playbook has for it, in their order."""
     plays = yaml.safe_load((ROOT / "playbooks" / (verb + ".yml")).read_text(encoding="utf-8"))
     walks = [play.get("vars") or {} for play in plays if play["ansible.builtin.import_playbook"] == "_walk.yml"]
-    assert [walk.get("osops_group") for walk in walks] == [None, "osops_returning"]
-    return walks[0].get("osops_phase", "upgrade"), walks[1].get("osops_phase", "upgrade")
+    roles = {walk.get("osops_group", "osops_targets"): walk.get("osops_phase", "upgrade") for walk in walks}
+    assert list(roles) == ["osops_targets", *(["osops_halting"] if verb == "upgrade" else []), "osops_returning"]
+    return roles
 
 
 @dataclasses.dataclass
@@ -59,25 +81,46 @@ class Cloud:
     balancers: dict[str, dict[str, dict[str, t.Any]]]
     schemas: dict[str, str] = dataclasses.field(default_factory=dict)
     files: dict[str, str | None] = dataclasses.field(default_factory=dict)
-    """instance -> revision of the files that deploy made there"""
+    """instance -> revision of the files that deploy made there; any other than r1 is not what the record says"""
+    releases: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    """instance -> the releases on its disk, oldest first"""
     databases: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
-    backups: dict[str, int] = dataclasses.field(default_factory=dict)
+    backups: dict[str, dict[str, tuple[str, str]]] = dataclasses.field(default_factory=dict)
+    """database -> id of a backup -> contents and schema that it has"""
+    contents: dict[str, str] = dataclasses.field(default_factory=dict)
+    """database -> what is written in it, as one text"""
+    torn: set[str] = dataclasses.field(default_factory=set)
+    """databases whose restore was cut"""
     places: dict[str, bool] = dataclasses.field(default_factory=dict)
     """balancer -> whether our own file is in its configuration"""
+    answers: set[str] = dataclasses.field(default_factory=set)
+    """balancers that answer for a service that is stopped"""
     acts: list[str] = dataclasses.field(default_factory=list)
     floor: int = 1
     """servers that must be left after acts that do not say so themselves"""
     fails: dict[str, LifecycleError] = dataclasses.field(default_factory=dict)
     """WAY:STEP -> what its act raises, every time"""
+    tears: tuple[str, ...] = ()
+    """WAY:STEP of restores that fail after they have begun to change the database"""
 
     def state(self) -> t.Any:
-        return copy.deepcopy((self.apps, self.balancers, self.schemas, self.files, self.databases, self.places))
+        there = (self.apps, self.balancers, self.schemas, self.files, self.databases, self.places, self.contents, self.releases)
+        return copy.deepcopy((*there, self.answers))
 
     def act(self, step: model.Step, args: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
         """What a driver does, in the order of docs/drivers.md."""
         name = "%s:%s" % (step.way, step.id)
         if name in self.fails:
             self.acts.append(name + " (fails)")
+            if step.do == "restore":
+                torn, before = name in self.tears, self._look(step, args)
+                self.torn |= {args["database"]} if torn else set()
+                return {
+                    "changed": torn,
+                    "failed": True,
+                    "before": before,
+                    "verdict": Verdict.from_error(self.fails[name]).to_dict(),
+                }
             raise self.fails[name]
         before = self._look(step, args)
         goal = self._goal(step, args, before)
@@ -99,47 +142,90 @@ class Cloud:
             }
         if args["state"] in ("preflight", "expand"):
             return {"schema": self.schemas.get(args["service"], "old")}
-        app = self.apps[observed.instance_key(args["instance"]["component"], step.host)]
-        if args["state"] == "verify" and (app["version"] != args["version"] or not app["running"]):
+        key = observed.instance_key(args["instance"]["component"], step.host)
+        if "keep" in args:
+            return {"releases": list(self.releases.get(key, ()))}
+        app = self.apps[key]
+        if args["state"] == "verify" and (args["version"] not in (None, app["version"]) or not app["running"]):
             raise LifecycleError("%s runs, not %s" % (app["version"], args["version"]), "probe.version")
-        return dict(app) if args["state"] in ("active", "absent") else {}
+        return dict(app) if args["state"] in ("active", "absent", "halted") else {}
 
     def look(self, kind: str, host: str, args: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """What the modules of a life see: service_files, mariadb_database, mariadb_backup, haproxy_config."""
+        """What the modules of a life see, and whether a consumer's check finds what it is told to find."""
+        if kind == "consumer_check":
+            return {}
         if kind == "service_files":
             revision = self.files.get("%s@%s" % (args["name"], host))
-            return {"revision": revision, "unit": "enabled" if revision else "missing"}
+            words = {"files": {"/etc/it.conf": "edited"}} if revision == "edited" else {}
+            return {"revision": revision, "unit": "enabled" if revision else "missing", **words}
         if kind == "mariadb_database":
             return dict(self.databases.get(args["database"]["name"], {"database": False, "tables": 0}))
         if kind == "mariadb_backup":
-            return {"backups": self.backups.get(args["database"], 0)}
-        return {"file": "ours" if self.places.get(host) else "missing"}
+            base, there = args["database"], self.backups.get(args["database"], {})
+            if args["state"] == "restored":
+                same = there.get(args["id"]) == (self.contents.get(base, ""), self.schemas.get(args["service"], "old"))
+                return {"database": True, "restored": args["id"] if same else None, "torn": base in self.torn}
+            name = backup_id(args)
+            return {"backup": name if name in there else None}
+        answering = {"answering": host in self.answers} if host in self.answers or "answer" in args else {}
+        return {"file": "ours" if self.places.get(host) else "missing", **answering}
 
     def _goal(self, step: model.Step, args: t.Mapping[str, t.Any], before: dict[str, t.Any]) -> dict[str, t.Any]:
         kind = step.module.rpartition(".")[2]
         there = args["state"] == "present"
         if kind == "service_files":
-            return {"revision": "r1", "unit": "enabled"} if there else {"revision": None, "unit": "missing"}
+            return (
+                {"revision": args.get("revision") or "r1", "unit": "enabled"} if there else {"revision": None, "unit": "missing"}
+            )
         if kind == "mariadb_database":
             return {**before, "database": True} if there else {"database": False, "tables": 0}
         if kind == "mariadb_backup":
-            return {"backups": before["backups"] or 1}
+            restored = {"database": True, "restored": args.get("id")}
+            return restored if args["state"] == "restored" else {"backup": backup_id(args)}
         if kind == "haproxy_config":
-            return {"file": "ours" if there else "missing"}
+            answering = {"answering": "answer" in args} if "answering" in before else {}
+            return {"file": "ours" if there else "missing", **answering}
+        if kind == "consumer_check":
+            app = self.apps[observed.instance_key(args["component"], args["host"])]
+            if app["version"] != args["version"]:
+                raise LifecycleError("%s runs, not %s" % (app["version"], args["version"]), "check.failed")
+            return before
         if "servers" in args:
             drained = {name: {"admin": 8, "weight": server["weight"]} for name, server in before.items()}
             return drained if args["state"] == "drain" else {name: args["restore"][name] for name in before}
         if args["state"] == "active":
             wanted = args["release"].get("id") or args["release"]["version"]
             return {"release": wanted, "version": wanted, "running": True}
+        if "keep" in args:
+            return {"releases": before["releases"][-args["keep"] :]}
         if args["state"] == "absent":
             return {"release": None, "version": None, "running": False}
+        if args["state"] == "halted":
+            return {**before, "version": None, "running": False}
         return {"schema": args["act"]["accept"][0]} if args["state"] == "expand" else before
 
     def _set(self, step: model.Step, goal: dict[str, t.Any], args: t.Mapping[str, t.Any]) -> None:
+        if step.module.rpartition(".")[2] in KINDS:
+            self._set_life(step, goal, args)
+        elif step.do in ("drain", "confirm", "admit") and "#" in step.target:
+            for name, state in goal.items():
+                self.balancers[step.host][name].update(state)
+        elif "keep" in args:
+            self.releases[step.target] = goal["releases"]
+        elif "schema" in goal:
+            self.schemas[args["service"]] = goal["schema"]
+            if step.do == "init":
+                mine = [app for key, app in self.apps.items() if key.startswith(args["service"])]
+                assert not [app for app in mine if app["running"]], "somebody still works with the database"
+                self.databases[args["service"]]["tables"] = 9
+        else:
+            self.apps[step.target].update(goal)
+
+    def _set_life(self, step: model.Step, goal: dict[str, t.Any], args: t.Mapping[str, t.Any]) -> None:
         kind = step.module.rpartition(".")[2]
         if kind == "service_files":
             key = "%s@%s" % (args["name"], step.host)
+            assert goal["revision"] is None or not self.apps[key]["running"], "nothing runs on files that change under it"
             self.files[key] = goal["revision"]
             if goal["revision"] is None:
                 self.apps[key]["running"] = False
@@ -147,19 +233,16 @@ class Cloud:
             self.databases[args["database"]["name"]] = goal
             if not goal["database"]:
                 self.schemas.clear()
+        elif kind == "mariadb_backup" and "restored" in goal:
+            assert not [key for key, app in self.apps.items() if app["running"]], "somebody still works with the database"
+            self.contents[args["database"]], self.schemas[args["service"]] = self.backups[args["database"]][args["id"]]
+            self.torn.discard(args["database"])
         elif kind == "mariadb_backup":
-            self.backups[args["database"]] = goal["backups"]
+            now = (self.contents.get(args["database"], ""), self.schemas.get(args["service"], "old"))
+            self.backups.setdefault(args["database"], {})[goal["backup"]] = now
         elif kind == "haproxy_config":
             self.places[step.host] = goal["file"] == "ours"
-        elif step.do in ("drain", "confirm", "admit") and "#" in step.target:
-            for name, state in goal.items():
-                self.balancers[step.host][name].update(state)
-        elif "schema" in goal:
-            self.schemas[args["service"]] = goal["schema"]
-            if step.do == "init":
-                self.databases[args["service"]]["tables"] = 9
-        else:
-            self.apps[step.target].update(goal)
+            (self.answers.add if goal.get("answering") else self.answers.discard)(step.host)
 
     def _floor(self, args: t.Mapping[str, t.Any]) -> None:
         """Promise 2, looked at from outside after every single act."""
@@ -179,13 +262,22 @@ class Walk:
     store: Store
     verb: str = "upgrade"
     consents: tuple[str, ...] = ()
+    restore: str = ""
+
+    def history(self) -> History:
+        """What the runs of the store say, as the doors read it."""
+        runs = self.store.runs(self.record.cloud)
+        return past.history(((run, self.store.plan(run.id), self.store.entries(run.id)) for run in runs), self.store.clock())
 
     def look(self) -> dict[str, model.Seen]:
         found = {}
-        for question in observed.looks(self.record, self.recipes, self.verb):
+        restores = restoring.chosen(self.record, self.verb, self.history(), self.consents, self.restore)
+        for question in observed.looks(self.record, self.recipes, self.verb, restores):
             kind = question.module.rpartition(".")[2]
             if kind in KINDS:
-                found[question.key] = model.Seen(self.cloud.look(kind, question.host, question.args))
+                before = self.cloud.look(kind, question.host, question.args)
+                edited = kind == "service_files" and before["revision"] not in (None, "r1")
+                found[question.key] = model.Seen(before, would_change=edited)
             elif "servers" in question.args:
                 servers = self.cloud.balancers[question.host]
                 before = {name: {"admin": server["admin"], "weight": server["weight"]} for name, server in servers.items()}
@@ -193,13 +285,19 @@ class Walk:
             elif question.args["state"] == "expand":
                 schema = self.cloud.schemas.get(question.args["service"], "old")
                 found[question.key] = model.Seen({"schema": schema}, would_change=schema in question.args["act"]["when"])
+            elif question.args["state"] == "absent":
+                there = self.cloud.releases.get(question.key.partition("/")[2], [])
+                found[question.key] = model.Seen({"releases": list(there)}, would_change=len(there) > question.args["keep"])
             else:
                 app = self.cloud.apps[question.key]
                 found[question.key] = model.Seen(dict(app), would_change=app["version"] != question.args["release"]["version"])
         return found
 
     def plan(self) -> model.Plan:
-        made = plan(self.record, self.recipes, self.look(), self.verb, consents=self.consents)
+        made = plan(
+            self.record, self.recipes, self.look(), self.verb, consents=self.consents, history=self.history(),
+            restore=self.restore, stamp="run-%d" % (len(self.store.runs(self.record.cloud)) + 1),
+        )  # fmt: skip
         side_by_side(made)
         return made
 
@@ -214,32 +312,34 @@ class Walk:
         else:
             run = self.store.take_over(run, holder.current())
             made = self.store.plan(run.id)
-        forward, backward = phases(self.verb)
+        roles = phases(self.verb)
         former = journaled._point
         journaled._point = _dying(die_at)
         try:
             if run.state == "running":
                 for word in play_words("_fetch.yml"):
-                    self._all(run, model.OUT, word, [target for batch in made.batches for target in batch])
-                self._play(run, made, model.OUT, forward)
+                    self._all(run, model.OUT, word, [target for batch in made.batches for target in batch], rows(made))
+                self._play(run, made, model.OUT, roles[_door.group(made)])
             doors.go_back(self.store, run.id, run.token)
             way_back = self.store.back(run.id)
             if way_back is not None:
                 side_by_side(way_back)
-                self._play(run, way_back, model.BACK, backward)
+                self._play(run, way_back, model.BACK, roles["osops_returning"])
         finally:
             journaled._point = former
         return doors.close(self.store, run.id, run.token)[0]
 
     def _play(self, run: model.Run, made: model.Plan, way: str, phase: str) -> None:
+        mine = rows(made)
         for batch in control.unfinished(made, self.store.entries(run.id), way):
             if not control.gate(self.store.run(run.id), run.token, way).go:
                 return
             for word in play_words("_walk.yml", phase):
-                self._all(run, way, word, list(batch))
+                self._all(run, way, word, list(batch), mine)
 
-    def _all(self, run: model.Run, way: str, word: str, targets: list[str]) -> None:
-        for target in targets:
+    def _all(self, run: model.Run, way: str, word: str, targets: list[str], mine: t.Collection[tuple[str, str]]) -> None:
+        # What a target has no step for is skipped by the first look at the store; here that look is spared, thousands of times.
+        for target in (name for name in targets if (name, word) in mine):
             journaled.perform(self.store, run.id, run.token, way, target, word, self.cloud.act)
 
     def story(self) -> list[str]:
@@ -258,8 +358,14 @@ class Walk:
         return lines
 
 
+def rows(made: model.Plan) -> set[tuple[str, str]]:
+    return {(step.target, step.do) for step in made.steps}
+
+
 def side_by_side(made: model.Plan) -> None:
     """The targets of a batch take a word at the same time: none may wait for another one's same word."""
+    names = [target for batch in made.batches for target in batch]
+    assert len(names) == len(set(names)), "a host is in a play once"
     words = {step.id: step.do for step in made.steps}
     places = {target: number for number, batch in enumerate(made.batches) for target in batch}
     for step in made.steps:
@@ -320,4 +426,31 @@ def life(
     return record, cloud
 
 
-__all__ = ["Cloud", "DiedError", "ForeignChangeError", "Walk", "life", "phases", "play_words", "role_words", "services"]
+@functools.cache
+def keystone() -> model.Recipe:
+    """The recipe of Keystone, read once: thousands of walks are made of it."""
+    return knowledge.recipe("keystone")
+
+
+def finalized(folder: pathlib.Path) -> Walk:
+    """A Keystone of two instances whose schema has just been contracted, after a backup, and which has written since."""
+    record, cloud = life(runs="24.1.0")
+    cloud.schemas["keystone"], cloud.contents["keystone"] = "contract", "then"
+    walk = Walk(record, {"keystone": keystone()}, cloud, Store("sqlite:///%s" % (folder / "store.db")), "finalize")
+    assert walk.playbook().state == "succeeded"
+    cloud.contents["keystone"] = "now"
+    return walk
+
+
+__all__ = [
+    "Cloud",
+    "DiedError",
+    "ForeignChangeError",
+    "Walk",
+    "finalized",
+    "life",
+    "phases",
+    "play_words",
+    "role_words",
+    "services",
+]

@@ -5,6 +5,7 @@ UPDATE_GOLDEN=1 writes them anew; look at the difference before you commit it.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 
@@ -13,7 +14,7 @@ import pytest
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge, model
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
-from tests.walk.simulate import Walk, life, services
+from tests.walk.simulate import Walk, finalized, life, services
 
 HERE = pathlib.Path(__file__).resolve().parent / "golden"
 FAILURE = {"out:keystone-api@ctl2/test": LifecycleError("GET /v3/auth/tokens answered 404", "probe.validate_before")}
@@ -63,6 +64,23 @@ def test_the_life_of_a_service_is_the_one_that_was_reviewed(tmp_path: pathlib.Pa
     walk = Walk(record, {"keystone": knowledge.recipe("keystone")}, cloud, store, verb, consents)
     walk.playbook()
     held_against(walk, name)
+
+
+def test_the_announced_outage_is_the_one_that_was_reviewed(tmp_path: pathlib.Path) -> None:
+    record, cloud = life(runs="23.0.2", version="24.1.0")
+    record.services["keystone"] = dataclasses.replace(record.services["keystone"], strategy="offline")
+    cloud.schemas["keystone"] = "expand"
+    walk = Walk(record, {"keystone": knowledge.recipe("keystone")}, cloud, Store("sqlite:///%s" % (tmp_path / "store.db")))
+    walk.playbook()
+    held_against(walk, "keystone-upgrade-offline")
+
+
+def test_the_way_back_past_finalize_is_the_one_that_was_reviewed(tmp_path: pathlib.Path) -> None:
+    walk = finalized(tmp_path)
+    walk.record.services["keystone"] = dataclasses.replace(walk.record.services["keystone"], release={"version": "23.0.2"})
+    walk.verb, walk.consents = "rollback", ("restore",)
+    walk.playbook()
+    held_against(walk, "keystone-restore")
 
 
 def held_against(walk: Walk, name: str) -> None:

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import typing as t
 
@@ -27,6 +28,7 @@ DUMMY = HERE.parent / "collections"
 COLLECTIONS = os.environ.get("OSOPS_COLLECTIONS") or str(HERE.parents[1] / "build" / "dev")
 SECRET = "not-in-any-log"  # noqa: S105
 PORT = 2200
+COMPILED = pathlib.Path(__file__).resolve().parent / "compiled"
 
 
 @dataclasses.dataclass
@@ -141,8 +143,15 @@ class World:
         cloud: str = "dummy",
         store: str = "",
         bare: bool = False,
+        shared: bool = True,
+        compiled: pathlib.Path | None = None,
     ) -> None:
+        """``compiled`` keeps what the hosts' Python has compiled; others may share it."""
+        self.compiled = compiled or folder / "compiled"
+        self.compiled.mkdir(parents=True, exist_ok=True)
         self.bare = bare
+        # Connections that outlive one playbook save half of the time. Their sockets need a short path.
+        self.connections = tempfile.mkdtemp(prefix="osops-") if shared else ""
         self.cloud = cloud
         self.store = store or "sqlite:///%s" % (folder / "store.db")
         self.started: list[subprocess.Popen[bytes]] = []
@@ -182,7 +191,9 @@ class World:
         settings = {
             "Port": PORT, "ListenAddress": host.ssh, "HostKey": host.root / "host_key", "AuthorizedKeysFile": self.folder / "key.pub",
             "StrictModes": "no", "UsePAM": "no", "PidFile": "none", "PasswordAuthentication": "no",
-            "SetEnv": "OSOPS_DUMMY_ROOT=%s" % host.root, "LogLevel": "QUIET", "MaxStartups": "100",
+            # SHLVL: as deep as this, bash does not read the .bashrc of whoever runs the tests, which may cost more than a module.
+            "SetEnv": "SHLVL=9 OSOPS_DUMMY_ROOT=%s PYTHONPATH=%s OSOPS_WALK_COMPILED=%s" % (host.root, COMPILED, self.compiled),
+            "LogLevel": "QUIET", "MaxStartups": "100",
         }  # fmt: skip
         text = "".join("%s %s\n" % pair for pair in settings.items())
         (host.root / "sshd_config").write_text(text, encoding="utf-8")
@@ -238,8 +249,8 @@ class World:
             "HOME": str(home), "LC_ALL": "C.UTF-8", "ANSIBLE_COLLECTIONS_PATH": "%s:%s" % (COLLECTIONS, DUMMY), "ANSIBLE_SSH_RETRIES": "0",
             "ANSIBLE_INJECT_FACT_VARS": "false", "ANSIBLE_FORKS": "10", "ANSIBLE_PIPELINING": "true", "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false", "ANSIBLE_TIMEOUT": "10",
-            # No shared connection outlives the process that made it: what is killed here is all there is.
-            "ANSIBLE_SSH_ARGS": "-o ControlMaster=no",
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=20s" if self.connections else "-o ControlMaster=no",
+            **({"ANSIBLE_SSH_CONTROL_PATH_DIR": self.connections} if self.connections else {}),
         }  # fmt: skip
         return {**kept, **ours, **more}
 
@@ -286,7 +297,9 @@ class World:
         for process in self.started:
             kill_tree(process)
         for host in self.hosts.values():
-            host.stop()
+            host.stop()  # and with it the connections to it
+        if self.connections:
+            shutil.rmtree(self.connections, ignore_errors=True)
 
 
 def recipe(service: str, components: t.Sequence[str]) -> dict[str, t.Any]:
@@ -297,10 +310,13 @@ def recipe(service: str, components: t.Sequence[str]) -> dict[str, t.Any]:
             "schema": "osops_test.dummy.data", "probe": "osops_test.dummy.probe", "files": "osops_test.dummy.files",
             "database": "osops_test.dummy.database", "backup": "osops_test.dummy.backup", "balancer": "osops_test.dummy.place",
         },
-        "deploy": {"secrets": ["password"], "files": [{"path": "/etc/%s.conf" % service, "content": "password = {password}"}]},
+        "deploy": {"secrets": ["password"], "files": [
+            {"path": "/etc/%s.conf" % service, "content": "password = {password}"},
+            {"path": "/etc/%s.ini" % service, "settings": True, "ini": {"DEFAULT": {"name": service}}},
+        ]},
         "schema": {"create": {"check": "check", "act": "create", "when": ["old"], "accept": ["made"]},
                    "contract": {"check": "check", "act": "contract", "when": ["new", "made"], "accept": ["contracted"]},
-                   "expand": {"check": "check", "act": "expand", "deadline": 30, "when": ["old"], "accept": ["new"]}},
+                   "expand": {"check": "check", "act": "expand", "deadline": 30, "when": ["old", "made"], "accept": ["new"]}},
         "probe": {"baseline": [{"name": "hello", "path": "/"}], "verify": [{"name": "hello", "path": "/"}], "secrets": ["password"]},
         "way_back": {"until": "contract", "then": "restore"},
     }  # fmt: skip

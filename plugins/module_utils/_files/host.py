@@ -24,6 +24,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 # Stands in the comment field of every user that we make: it says so even when we were killed right after.
 MADE_BY = "osops.lifecycle"
+MADE_IN_A_GROUP = "osops.lifecycle in a group that was there"
 _PROC = "/proc"
 
 
@@ -33,7 +34,7 @@ def user_exists(name: str) -> bool:
 
 def user_is_ours(name: str) -> bool:
     account = _account(name)
-    return account is not None and account.pw_gecos == MADE_BY
+    return account is not None and account.pw_gecos in (MADE_BY, MADE_IN_A_GROUP)
 
 
 def _account(name: str) -> pwd.struct_passwd | None:
@@ -48,9 +49,10 @@ def make_user(user: User) -> None:
     if user_exists(user.name):
         return
     shell = next((path for path in ("/usr/sbin/nologin", "/sbin/nologin") if os.path.exists(path)), "/bin/false")
-    group = ["--user-group"] if gid_of(user.name) is None else ["--gid", user.name]
+    new = gid_of(user.name) is None
+    group = ["--user-group", "--comment", MADE_BY] if new else ["--gid", user.name, "--comment", MADE_IN_A_GROUP]
     argv = ["useradd", "--system", *group, "--home-dir", user.home, "--no-create-home", "--shell", shell]
-    done = run([*argv, "--comment", MADE_BY, "--", user.name], 60.0)
+    done = run([*argv, "--", user.name], 60.0)
     if not user_exists(user.name):
         raise LifecycleError(
             "useradd could not make the user %s: %s" % (user.name, scrub(done.err.strip())), "files.user", "Make it by hand."
@@ -74,6 +76,16 @@ def processes_of(name: str) -> list[int]:
 
 
 def remove_user(name: str) -> None:
+    """Remove a user of ours, and its group unless that was there before it."""
+    account = _account(name)
+    if account is not None and account.pw_gecos == MADE_IN_A_GROUP:
+        # userdel takes a group of the user's name with it, but only while it is the user's first group.
+        run(["usermod", "--gid", str(pwd.getpwnam("nobody").pw_gid), "--", name], 60.0)
+        if _account(name) == account:
+            raise LifecycleError(
+                "The group %s was there before the user, and usermod could not part them." % name, "files.user",
+                "Remove the user by hand, and keep the group.",
+            )  # fmt: skip
     done = run(["userdel", "--", name], 60.0)
     if user_exists(name):
         raise LifecycleError(

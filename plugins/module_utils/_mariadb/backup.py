@@ -72,6 +72,8 @@ class Take(Hand):
     def __call__(self, terms: Terms, report: Report) -> Verdict:
         self.catalog.check()
         self.tell_newest(report)
+        self.labour.refuse_busy()
+        self.catalog.refuse_half()  # it would be proven, and worthless
         nameless = not self.given and self.token is None
         id_ = self.given or self.new_id()
         entry = self.catalog.read(id_)
@@ -126,6 +128,7 @@ class External(Hand):
             )
 
     def __call__(self, terms: Terms, report: Report) -> Verdict:
+        self.catalog.refuse_half()
         done = run(self.command, terms.deadline.remaining())
         evidence = {"rc": done.rc, "output": tail(scrub(done.out + "\n" + done.err), 5)}
         made = parse_time(done.out) if done.rc == 0 else None
@@ -161,6 +164,8 @@ class Remove(Hand):
         report.after = {"backup": None}
         if not settle(report.before, report.after, terms.expect, terms.resume) or entry is None:
             return Verdict("pass", "backup.absent", "There is no backup %s in %s." % (self.given, self.catalog.place))
+        self.labour.refuse_busy()
+        self.catalog.refuse_half(entry.id)
         report.changed = True
         if terms.check:
             return Verdict("pass", "backup.predicted", "The backup %s would be removed." % entry.id)

@@ -3,7 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Note that this module util is PRIVATE to the collection. It can have breaking changes at any time.
-"""The folder with backups: ``ID.sql`` is a dump and ``ID.json`` its manifest. What has no manifest of ours is not ours."""
+"""The folder with backups: ``ID.sql`` is a dump and ``ID.json`` its manifest. What has no manifest of ours is not ours.
+
+``DATABASE.restoring`` is there while a restore is between its first drop and the proof of what it loaded; ``DATABASE.restored``
+tells of the last one that came to its end. The job that restores writes both (worker.py).
+"""
 
 from __future__ import annotations
 
@@ -20,13 +24,13 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._errors import Bad
 from ansible_collections.osops.lifecycle.plugins.module_utils._mariadb import worker
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
-_ENDINGS = (".restoring", ".sql", ".json.tmp", ".restoring.tmp", ".json")  # the manifest last: without it nothing is ours
+_ENDINGS = (".sql", ".json.tmp", ".json")  # the manifest last: without it nothing is ours
 _STALE_S = 86400.0
 
 
 def check_id(id_: str) -> str:
     """The id itself, or BadInputError: it becomes the name of files."""
-    if not _ID.match(id_) or ".." in id_ or id_.endswith((".sql", ".json", ".tmp", ".restoring")):
+    if not _ID.match(id_) or ".." in id_ or id_.endswith((".sql", ".json", ".tmp", ".restoring", ".restored")):
         raise BadInputError("id %r is not the name of a backup: letters, digits and . _ - are taken." % (id_,), "backup.input")
     return id_
 
@@ -64,6 +68,26 @@ class Entry:
             "server": {"node": self.data.get("node"), "version": self.data.get("version")},
             "position": self.data.get("position"),
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """A restore that began to drop: from which backup, when, which rows and comment were there before, and when it was done."""
+
+    id: str
+    begun: float
+    rows: t.Mapping[str, t.Any] | None
+    comment: str
+    done_at: str
+
+    @classmethod
+    def of(cls, data: t.Mapping[str, t.Any]) -> Attempt:
+        rows, begun = data.get("rows"), float(data.get("begun") or 0.0)
+        words = (str(data.get(name) or "") for name in ("comment", "done_at"))
+        return cls(str(data.get("id") or worker.UNKNOWN), begun, rows if isinstance(rows, dict) else None, *words)
+
+    def stamp(self) -> str:
+        return "%s %s" % (self.id, self.done_at)
 
 
 class Catalog:
@@ -138,17 +162,26 @@ class Catalog:
 
     def get(self, id_: str) -> Entry:
         """The proven backup of that id (or the newest, for ``latest``), its dump verified. Raises LifecycleError."""
-        entry = self.newest() if id_ == "latest" else self.read(id_)
+        entry = self._newest_good() if id_ == "latest" else self.read(id_)
         if entry is None or not entry.proven:
-            what = "proven backup of %s" % self.database if id_ == "latest" else "proven backup %s" % id_
+            what = "good and proven backup of %s" % self.database if id_ == "latest" else "proven backup %s" % id_
             known = [other.id for other in self.entries() if other.proven]
             raise LifecycleError(
                 "There is no %s in %s." % (what, self.place),
                 "backup.missing",
                 "There are: %s. Nothing was touched." % (", ".join(known[:10]) or "none"),
             )
-        self.verify(entry)
+        if id_ != "latest":
+            self.verify(entry)
         return entry
+
+    def _newest_good(self) -> Entry | None:
+        for entry in self.entries():
+            if entry.proven:
+                with contextlib.suppress(LifecycleError):
+                    self.verify(entry)
+                    return entry
+        return None
 
     def verify(self, entry: Entry) -> None:
         """Raise LifecycleError unless the dump is, byte for byte, the one that was proven."""
@@ -164,14 +197,30 @@ class Catalog:
                 "Nothing was touched. Use another backup, and remove this one (state: absent).",
             )
 
-    def marker(self, entry: Entry) -> dict[str, t.Any] | None:
-        """What a restore that was cut has left to know; None when none was cut."""
-        try:
-            with open(self.path(entry.id, ".restoring"), encoding="utf-8") as file:
-                data = json.load(file)
-        except (FileNotFoundError, ValueError):
+    def half(self) -> Attempt | None:
+        """The restore of this database that has begun to drop and did not end; None when there is none."""
+        data = worker.half_of(self.place, self.database)
+        if data is None:
             return None
-        return data if isinstance(data, dict) else None
+        return Attempt.of(data)
+
+    def last(self) -> Attempt | None:
+        """The last restore of this database that came to its end; None when there was none, or nothing is known of it."""
+        data = worker.read_json(worker.last_path(self.place, self.database))
+        if not data or not data.get("done_at"):
+            return None
+        return Attempt.of(data)
+
+    def refuse_half(self, id_: str = "") -> None:
+        """Raise LifecycleError when the database is half restored (from that backup, if one is named)."""
+        half = self.half()
+        if half is not None and id_ in ("", half.id):
+            raise LifecycleError(
+                "The database %s is half restored from the backup %s: that restore was cut." % (self.database, half.id),
+                "backup.torn",
+                "Nothing was done. Finish it first: state restored with the id of a good backup.",
+                {"flag": worker.flag_path(self.place, self.database)},
+            )
 
     def remove(self, entry: Entry) -> None:
         for ending in _ENDINGS:
@@ -182,7 +231,8 @@ class Catalog:
         """What goes when ``keep`` stay: never the newest proven one, one with a cut restore, or what may still be in the making."""
         entries = self.entries()
         proven = [entry for entry in entries if entry.proven]
-        old = [entry for entry in proven[keep:] if not os.path.exists(self.path(entry.id, ".restoring"))]
+        half = self.half()
+        old = [entry for entry in proven[keep:] if half is None or entry.id != half.id]
         cut = [entry for entry in entries if not entry.proven and entry.age_s() > _STALE_S]
         newest = self.newest()
         safe = {current, newest.id if newest else current}

@@ -144,12 +144,15 @@ class Server:
             raise BadInputError("secrets.admin_password holds the end of a line.", "database.input")
         self.secrets = [admin_password]
 
-    def run(self, sql: str, timeout_s: float) -> list[str]:
-        """Run statements; the lines of the answer. Raises LifecycleError (``database.*``) at the first that fails."""
+    def run(self, sql: str, timeout_s: float, *more: str) -> list[str]:
+        """Run statements; the lines of the answer. Raises LifecycleError (``database.*``) at the first that fails.
+
+        With ``--force`` the client goes on after a statement that fails; the lines are those of the others.
+        """
         with option_file(self.socket, self.user, self.password) as path:
             argv = [program("mariadb"), "--defaults-file=" + path, "--batch", "--raw", "--skip-column-names"]
-            done = run([*argv, "--default-character-set=utf8mb4", "--connect-timeout=10"], timeout_s, stdin=sql)
-        if done.rc != 0:
+            done = run([*argv, "--default-character-set=utf8mb4", "--connect-timeout=10", *more], timeout_s, stdin=sql)
+        if done.rc != 0 and not ("--force" in more and done.out):
             raise self._problem(done.err)
         return done.out.splitlines()
 

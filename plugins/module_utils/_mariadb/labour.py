@@ -22,11 +22,10 @@ from ansible_collections.osops.lifecycle.plugins.module_utils import _job
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Report, Terms
 from ansible_collections.osops.lifecycle.plugins.module_utils._mariadb import client, worker
-from ansible_collections.osops.lifecycle.plugins.module_utils._mariadb.catalog import Catalog, Entry
+from ansible_collections.osops.lifecycle.plugins.module_utils._mariadb.catalog import Catalog
 from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub, tail
 
 MIB = 1 << 20
-COUNT = "SELECT COUNT(*) FROM %s.%s;\n"
 # What the server for the proof must have in common with the one that was dumped, or the same dump makes other tables.
 VARIABLES = (
     "character_set_server",
@@ -110,11 +109,14 @@ class Schema:
                 "Its engine knows no transactions, or it keeps a history that dumps leave out. Convert it, or use kind external.",
                 {"tables": [row[0] for row in odd][:20]},
             )
+        changes = worker.rounded(server.rows(worker.inexact(database, server.rows(worker.FLOATS, seconds, database)), seconds))
+        if changes:
+            raise LifecycleError(changes, "backup.float", worker.FLOAT_HINT)
         return found
 
 
-def rows_of(server: client.Server, database: str, seconds: float) -> dict[str, int]:
-    """How many rows each table of the running server has now, counted."""
+def rows_of(server: client.Server, database: str, seconds: float) -> dict[str, t.Any]:
+    """How many rows each table of the running server has now, counted; for half of the time at most, then the word unknown."""
     names = server.rows(
         "SELECT JSON_ARRAY(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_TYPE = 'BASE TABLE'"
         " ORDER BY BINARY TABLE_NAME;",
@@ -122,9 +124,9 @@ def rows_of(server: client.Server, database: str, seconds: float) -> dict[str, i
         database,
     )
     tables = [str(row[0]) for row in names]
-    place = client.name_literal(database)
-    counted = server.run("".join(COUNT % (place, client.name_literal(name)) for name in tables), seconds)
-    return {name: int(row) for name, row in zip(tables, counted)}
+    within = min(worker.COUNT_S, seconds / 2)
+    lines = server.run(worker.counting(database, tables, within), seconds, "--force") if tables else []
+    return worker.counted(tables, lines)
 
 
 class Labour:
@@ -223,16 +225,33 @@ class Labour:
         limits = ("MemoryMax=%dM" % self.memory_mb, "IOWeight=%d" % self.io_weight, "CPUWeight=%d" % self.io_weight)
         self._do("backup", id_, spec, terms, report, limits)
 
-    def restore(self, entry: Entry, comment: str, terms: Terms, report: Report) -> None:
-        spec = {"comment": comment, "bin": {"mariadb": client.program("mariadb")}}
-        self._do("restore", entry.id, spec, terms, report)
+    def restore(self, id_: str, terms: Terms, report: Report, taken_up: bool = False) -> None:
+        """All that it needs to know is on the host, so that the same call later is the same job and takes it up.
 
-    def _do(
-        self, act: str, id_: str, more: t.Mapping[str, t.Any], terms: Terms, report: Report, limits: tuple[str, ...] = ()
-    ) -> None:
+        ``taken_up``: it was seen at work, so that its result counts if it has ended since.
+        """
+        self._do("restore", id_, {"bin": {"mariadb": client.program("mariadb")}}, terms, report, taken_up=taken_up)
+
+    def restoring(self, id_: str, terms: Terms) -> bool:
+        """Whether the job that restores that backup is at work, whoever started it."""
+        job = self._job("restore", id_, {"bin": {"mariadb": client.program("mariadb")}}, terms, ())
+        seen = _job.look(job)
+        return seen.kind == "running" and seen.hash == job.hash
+
+    def refuse_busy(self) -> None:
+        """Raise LifecycleError while a restore of the database is at work. Nothing is written."""
+        if not os.path.exists(worker.lock_path(self.server.socket, self.catalog.database)):
+            return
+        try:
+            with worker.locked(self.server.socket, self.catalog.database, exclusive=False, wait_s=0.0):
+                return
+        except worker.Failed as exc:
+            raise LifecycleError(str(exc), exc.answer["code"], exc.answer["hint"]) from None
+
+    def _job(self, act: str, id_: str, more: t.Mapping[str, t.Any], terms: Terms, limits: tuple[str, ...]) -> _job.Job:
         spec = {"act": act, "id": id_, "database": self.catalog.database, "place": self.catalog.place, **more}
         spec.update(socket=self.server.socket, user=self.server.user)
-        job = _job.Job(
+        return _job.Job(
             "%s-%s" % (act, id_),
             ((sys.executable, "-I", "{job}/worker.py", "{job}/spec.json"),),
             env={worker.PASSWORD: self.server.password} if self.server.password else {},
@@ -241,9 +260,21 @@ class Labour:
             # A job whose caller was killed ends all the same.
             properties=(*limits, "RuntimeMaxSec=%d" % max(1, int(terms.deadline.remaining()))),
         )
+
+    def _do(
+        self,
+        act: str,
+        id_: str,
+        more: t.Mapping[str, t.Any],
+        terms: Terms,
+        report: Report,
+        limits: tuple[str, ...] = (),
+        taken_up: bool = False,
+    ) -> None:
+        job = self._job(act, id_, more, terms, limits)
         report.changed = True
         try:
-            ended = self.runner(job, terms.deadline)
+            ended = self.runner(job, terms.deadline, taken_up)
         finally:
             said = _job.output(job)
             told = "".join(line for line in said.splitlines(True) if not line.startswith(worker.ANSWER))

@@ -12,6 +12,7 @@ administrator's password, where there is one, comes in the environment. The last
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import hashlib
 import json
@@ -39,8 +40,19 @@ DUMP = (
 SERVER = """--skip-networking --skip-log-bin --skip-slave-start --event-scheduler=OFF --local-infile=0 --max-connections=10
 --performance-schema=OFF --key-buffer-size=1M --aria-pagecache-buffer-size=8M --skip-innodb-doublewrite
 --innodb-flush-log-at-trx-commit=0 --innodb-fast-shutdown=2"""
+FLOAT_HINT = "Make it a DOUBLE, or use kind external with a tool that copies the files. There is no backup."
 UNPROVEN = "Go on without this backup only if you have another one."
 COUNT = "SELECT COUNT(*) FROM %s.%s;\n"
+NUMBERED = "SELECT JSON_ARRAY(%d, COUNT(*)) FROM %s.%s;"
+COUNT_S = 60.0  # for a count that only tells something; what it does not reach is told as unknown
+LOCK_S = 10  # for the locks of others
+GRACE_S = 5.0  # for sessions that are about to end
+UNKNOWN = "unknown"
+SESSIONS = "SELECT JSON_ARRAY(ID, USER, HOST, DB, COMMAND) FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID();"
+NAMES = "SELECT JSON_ARRAY(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s;"
+FLOATS = """SELECT JSON_ARRAY(c.TABLE_NAME, c.COLUMN_NAME) FROM information_schema.COLUMNS AS c JOIN information_schema.TABLES AS t
+USING (TABLE_SCHEMA, TABLE_NAME) WHERE c.TABLE_SCHEMA = %s AND c.DATA_TYPE = 'float' AND t.TABLE_TYPE = 'BASE TABLE';"""
+_MARKED = "osops.lifecycle "  # how the comment of a database begins that has an owner (mark.py)
 _END = b"-- Dump completed"
 _POSITION = re.compile(rb"MASTER_LOG_FILE='([^']+)', MASTER_LOG_POS=(\d+)")
 
@@ -50,7 +62,7 @@ class Failed(Exception):
 
     def __init__(self, msg: str, code: str, hint: str = "", **evidence: t.Any) -> None:
         super().__init__(msg)
-        self.answer = {"msg": msg, "code": code, "hint": hint, "evidence": evidence}
+        self.answer: dict[str, t.Any] = {"msg": msg, "code": code, "hint": hint, "evidence": evidence}
 
 
 def say(text: str) -> None:
@@ -82,13 +94,148 @@ def write_json(path: str, data: t.Mapping[str, t.Any]) -> None:
         os.close(folder)
 
 
+def remove(path: str) -> None:
+    """Remove a file, also from the disk."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_json(path: str) -> dict[str, t.Any] | None:
+    """None for a file that is not there; nothing for one that is not understood."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def digest_of(path: str) -> str:
     """sha256 of a file."""
-    sha = hashlib.sha256()
     with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            sha.update(block)
+        return digest(file)
+
+
+def digest(file: t.IO[bytes]) -> str:
+    """sha256 of all that a file has from here on."""
+    sha = hashlib.sha256()
+    for block in iter(lambda: file.read(1 << 20), b""):
+        sha.update(block)
     return sha.hexdigest()
+
+
+def flag_path(place: str, database: str) -> str:
+    """The file that is there from right before a restore drops the database until what it loaded is verified."""
+    return os.path.join(place, database + ".restoring")
+
+
+def last_path(place: str, database: str) -> str:
+    """The file that tells of the last restore that came to its end."""
+    return os.path.join(place, database + ".restored")
+
+
+def half_of(place: str, database: str) -> dict[str, t.Any] | None:
+    """What a restore has written that began to drop and did not end; None when there is none."""
+    flag, last = read_json(flag_path(place, database)), read_json(last_path(place, database))
+    # It was done when it was cut between its last two acts.
+    done = flag and last and flag.get("begun") is not None and flag.get("begun") == last.get("begun")
+    return None if done else flag
+
+
+def lost(manifest: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any] | None, at: float) -> dict[str, t.Any]:
+    """What a restore undoes: how old the backup is, and the rows of each table that had not the same number of them."""
+    then = manifest.get("tables") or {}
+    now = dict.fromkeys(then, UNKNOWN) if now is None else now
+    differ = [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
+    return {
+        "taken_at": manifest.get("made_at"),
+        "age_s": max(0, round(at - float(manifest.get("made_epoch") or 0.0))),
+        "tables": {name: {"rows_now": now.get(name), "rows_then": then.get(name)} for name in differ},
+    }
+
+
+def users_of(rows: t.Iterable[t.Sequence[t.Any]], database: str, comment: str) -> list[str]:
+    """The sessions that are in a database, or are of an account that was made with it, as its comment says."""
+    accounts: set[str] = set()
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        if comment.startswith(_MARKED):
+            accounts = {str(account).rpartition("@")[0] for account in json.loads(comment[len(_MARKED) :])["accounts"]}
+    return [
+        "%s@%s (%s, session %s)" % (user, str(host).partition(":")[0], command, number)
+        for number, user, host, where, command in rows
+        if (where == database or user in accounts) and user not in ("system user", "event_scheduler")
+    ]
+
+
+def in_use(database: str, busy: t.Sequence[str]) -> str:
+    return "The database %s is in use by %s%s." % (database, ", ".join(busy[:5]), " and others" if len(busy) > 5 else "")
+
+
+def counting(database: str, tables: t.Sequence[str], seconds: float) -> str:
+    """SQL for a client that goes on after an error: a row [number, rows] for each table that is counted in time."""
+    sql = ["SET @end = UNIX_TIMESTAMP(NOW(6)) + %.3f;" % seconds]
+    for number, name in enumerate(tables):
+        sql.append("SET SESSION max_statement_time = GREATEST(0.01, @end - UNIX_TIMESTAMP(NOW(6)));")
+        sql.append(NUMBERED % (number, name_literal(database), name_literal(name)))
+    return "\n".join(sql)
+
+
+def counted(tables: t.Sequence[str], lines: t.Iterable[str]) -> dict[str, t.Any]:
+    """The answer to ``counting``: the rows of each table, or the word unknown."""
+    found = {int(number): int(rows) for number, rows in map(json.loads, lines)}
+    return {name: found.get(number, UNKNOWN) for number, name in enumerate(tables)}
+
+
+def inexact(database: str, columns: t.Iterable[t.Sequence[t.Any]]) -> str:
+    """SQL for a row [table, column, rows] for each FLOAT column: in how many a dump, which writes six digits, changes the value."""
+    row = "SELECT JSON_ARRAY(%s, %s, COUNT(*)) FROM %s.%s WHERE %s <> CAST(CAST(%s AS CHAR) AS FLOAT);"
+    return "\n".join(
+        row % (literal(table), literal(column), name_literal(database), name_literal(table), *(name_literal(column),) * 2)
+        for table, column in columns
+    )
+
+
+def rounded(rows: t.Iterable[t.Sequence[t.Any]]) -> str:
+    """The sentence about FLOAT columns that a dump would change; empty where it changes none."""
+    found = ["%s.%s (%d rows)" % (table, column, number) for table, column, number in rows if number]
+    return "A dump writes six digits of a FLOAT, so it would change values of %s." % ", ".join(found[:5]) if found else ""
+
+
+def lock_path(socket: str, database: str) -> str:
+    root = "/run" if os.access("/run", os.W_OK) else tempfile.gettempdir()
+    word = hashlib.sha256(("%s %s" % (socket, database)).encode("utf-8")).hexdigest()[:16]
+    return os.path.join(root, "osops-restore-%s.lock" % word)
+
+
+@contextlib.contextmanager
+def locked(socket: str, database: str, exclusive: bool, wait_s: float = 2.0) -> t.Iterator[None]:
+    """Keep others of us away from a database of a server: a restore is alone, backups may be side by side."""
+    handle = os.open(lock_path(socket, database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        end_at = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > end_at:
+                    who = "backup or restore" if exclusive else "restore"
+                    raise Failed(
+                        "Another %s of the database %s is at work." % (who, database),
+                        "backup.busy",
+                        "Nothing was touched. Wait for its end: systemctl list-units 'osops-job-*'.",
+                    ) from None
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(handle)
 
 
 def called(argv: t.Sequence[str], stdin: t.Any = subprocess.DEVNULL) -> tuple[int, str]:
@@ -121,10 +268,11 @@ class Link:
     def argv(self, name: str, *more: str) -> list[str]:
         return [self.bin[name], "--defaults-file=" + self.options, *more]
 
-    def run(self, sql: str) -> list[str]:
-        argv = self.argv("mariadb", "--batch", "--raw", "--skip-column-names", "--default-character-set=utf8mb4")
+    def run(self, sql: str, *more: str) -> list[str]:
+        """The lines of the answer. With ``--force`` those of the statements that went well."""
+        argv = self.argv("mariadb", "--batch", "--raw", "--skip-column-names", "--default-character-set=utf8mb4", *more)
         done = subprocess.run(argv, input=sql, capture_output=True, text=True, check=False)  # pylint: disable=ansible-bad-function
-        if done.returncode != 0:
+        if done.returncode != 0 and "--force" not in more:
             raise Failed("MariaDB refused a statement: %s" % done.stderr.strip()[-400:], "database.sql")
         return done.stdout.splitlines()
 
@@ -186,11 +334,16 @@ class Link:
             where = {"file": name, "position": offset, "gtid": gtid}
         return Dumped(size, whole.hexdigest(), content.hexdigest(), where)
 
-    def load(self, database: str, path: str) -> None:
+    def comment(self, database: str) -> str | None:
+        """The comment of a database; None when there is no such database."""
+        sql = "SELECT JSON_ARRAY(SCHEMA_NAME, SCHEMA_COMMENT) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s;"
+        found = [str(row[1]) for row in self.rows(sql % literal(database)) if row[0] == database]
+        return found[0] if found else None
+
+    def load(self, database: str, file: t.IO[bytes]) -> None:
         """Read a dump into a database that is there and empty."""
-        argv = self.argv("mariadb", "--max-allowed-packet=1G", "--default-character-set=utf8mb4", "--database=" + database)
-        with open(path, "rb") as file:
-            code, said = called(argv, file)
+        words = ("--max-allowed-packet=1G", "--default-character-set=utf8mb4", "--init-command=SET lock_wait_timeout=%d" % LOCK_S)
+        code, said = called(self.argv("mariadb", *words, "--database=" + database), file)
         if code != 0:
             raise Failed("The dump could not be loaded: %s" % said, "backup.load")
 
@@ -343,6 +496,10 @@ def _backup(spec: t.Mapping[str, t.Any], server: Link, path: str, manifest: dict
     say("dump of %s" % database)
     dumped = server.dump(database, path + ".sql", bool(spec["log_bin"]))
     middle = time.monotonic()
+    floats = server.rows(FLOATS % literal(database))
+    changes = rounded(server.rows(inexact(database, floats)))
+    if changes:
+        raise Failed(changes, "backup.float", FLOAT_HINT)
     if server.tables(database) != before:
         raise Failed("Tables came or went while %s was dumped." % database, "backup.moved", "Take it when no migration runs.")
     say("%d bytes in %.1f s; proof" % (dumped.bytes, middle - begun))
@@ -352,7 +509,8 @@ def _backup(spec: t.Mapping[str, t.Any], server: Link, path: str, manifest: dict
             who = "%s@%s" % (literal(user), literal(host))
             scratch.run("CREATE USER IF NOT EXISTS %s ACCOUNT LOCK; GRANT ALL ON *.* TO %s;" % (who, who))
         scratch.create(database, *(manifest[key] for key in ("charset", "collation", "comment")))
-        scratch.load(database, path + ".sql")
+        with open(path + ".sql", "rb") as file:
+            scratch.load(database, file)
         if scratch.dump(database).content != dumped.content:
             raise Failed("What was loaded from the dump is not what was dumped.", "backup.unproven", UNPROVEN)
         tables = scratch.count(database)
@@ -367,25 +525,76 @@ def _backup(spec: t.Mapping[str, t.Any], server: Link, path: str, manifest: dict
 
 
 def restore(spec: t.Mapping[str, t.Any], server: Link) -> None:
-    """Drop, make again, load, count. The marker, written before, stays when this is cut."""
-    path = os.path.join(spec["place"], spec["id"])
-    database = spec["database"]
+    """Verify, drop, make again, load, count. From right before the drop until all of it is verified the flag is there."""
+    database, place = str(spec["database"]), str(spec["place"])
+    path, flag = os.path.join(place, spec["id"]), flag_path(place, database)
     with open(path + ".json", encoding="utf-8") as file:
         manifest = json.load(file)
-    if digest_of(path + ".sql") != manifest["sha256"]:
-        raise Failed("The dump is not the one that was proven.", "backup.corrupt", "Nothing was touched. Restore another one.")
+    with open(path + ".sql", "rb") as dump:  # held open: from here on nobody can take it away
+        if digest(dump) != manifest["sha256"]:
+            raise Failed(
+                "The dump is not the one that was proven.", "backup.corrupt", "Nothing was touched. Restore another one."
+            )
+        os.lseek(dump.fileno(), 0, os.SEEK_SET)  # what loads it takes the file itself, past the buffer of ours
+        half, comment = half_of(place, database), server.comment(database)
+        state: dict[str, t.Any] = {"begun": time.time(), "rows": {}, "comment": comment}
+        if half is not None:  # what was there is known from before the first attempt
+            state = {**state, "rows": None, "comment": None, **half}
+        elif comment is not None:
+            tables = server.tables(database)
+            state["rows"] = counted(tables, server.run(counting(database, tables, COUNT_S), "--force"))
+        state.update(id=spec["id"], database=database)
+        state["comment"] = str(manifest["comment"] if state["comment"] is None else state["comment"])
+        alone(server, database, state["comment"], "Nothing was touched.")
+        _replace(server, state, manifest, flag, dump, half is None)
+    alone(server, database, state["comment"], "Somebody may have written meanwhile.")
+    state["done_at"] = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    write_json(last_path(place, database), state)
+    remove(flag)
+    say("restored: %d tables, %d rows" % (len(manifest["tables"]), sum(manifest["tables"].values())))
+
+
+def alone(server: Link, database: str, comment: str, so: str) -> None:
+    """Raise Failed unless nobody else uses the database."""
+    end_at = time.monotonic() + GRACE_S
+    while True:
+        busy = users_of(server.rows(SESSIONS), database, comment)
+        if not busy:
+            return
+        if time.monotonic() > end_at:
+            raise Failed(in_use(database, busy), "backup.in_use", so + " Stop the service everywhere.", sessions=busy[:50])
+        time.sleep(0.1)
+
+
+def _replace(
+    server: Link, state: t.Mapping[str, t.Any], manifest: t.Mapping[str, t.Any], flag: str, dump: t.IO[bytes], first: bool
+) -> None:
+    database = str(state["database"])
     say("drop and load of %s" % database)
-    server.run("DROP DATABASE IF EXISTS %s;" % name_literal(database))
-    server.create(database, manifest["charset"], manifest["collation"], spec["comment"])
-    server.load(database, path + ".sql")
+    names = NAMES % literal(database)
+    there = sorted(server.run(names))
+    write_json(flag, state)
+    try:
+        server.run("SET SESSION lock_wait_timeout = %d; DROP DATABASE IF EXISTS %s;" % (LOCK_S, name_literal(database)))
+    except Failed as exc:
+        # The server has answered, and takes the locks of all tables before the first one goes.
+        if "ERROR 1205 " not in str(exc) or sorted(server.run(names)) != there:
+            raise
+        if first:
+            remove(flag)
+        raise Failed(
+            "The database %s could not be dropped within %d s: another session holds a lock on it." % (database, LOCK_S),
+            "backup.locked",
+            "This attempt has dropped nothing. End that session (SHOW FULL PROCESSLIST) and restore again.",
+            sessions=[str(row) for row in server.rows(SESSIONS)][:50],
+        ) from None
+    server.create(database, manifest["charset"], manifest["collation"], str(state["comment"]))
+    server.load(database, dump)
     tables = server.count(database)
     if tables != manifest["tables"]:
         wrong = sorted(name for name in {*tables, *manifest["tables"]} if tables.get(name) != manifest["tables"].get(name))
         said = "After the restore the rows of %s are not those of the backup." % ", ".join(wrong[:5])
         raise Failed(said, "backup.rows", "Somebody wrote meanwhile? Stop the service and restore again.")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path + ".restoring")
-    say("restored: %d tables, %d rows" % (len(tables), sum(tables.values())))
 
 
 def end(number: int, _frame: object) -> t.NoReturn:
@@ -402,7 +611,9 @@ def main() -> int:
     folder = tempfile.mkdtemp(prefix="osops-mariadb-%d-" % os.getpid(), dir=root)
     try:
         server = Link(spec["bin"], spec["socket"], spec["user"], folder, password)
-        (backup if spec["act"] == "backup" else restore)(spec, server)
+        taking = spec["act"] == "backup"
+        with locked(spec["socket"], spec["database"], not taking):
+            (backup if taking else restore)(spec, server)
         answer: dict[str, t.Any] = {"ok": True}
     except Failed as exc:
         answer = exc.answer

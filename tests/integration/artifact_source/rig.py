@@ -5,15 +5,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 PATH = "/opt/osops/keystone"
+# When a module that switches a unit is killed: NAME -> what is seen on the host then.
+MOMENTS = {
+    "at once": "true",
+    "it stops": "! systemctl -q is-active %s",
+    "it starts": 'test "$(systemctl show -P ActiveState %s)" = activating',
+    "it loads": 'test "$(systemctl show -P ActiveState %s)" = activating && sleep .5',
+}
 HOST = "ctl3"
 
 
@@ -48,15 +58,17 @@ class Rig:
         assert answer.get("rc") == 0, answer
         return str(answer["stdout"])
 
-    def kill_module(self, host: str, seconds: float) -> None:
-        """Wait until a module acts on the host (it holds the lock of its scope), and kill it ``seconds`` later.
+    def kill_module(self, host: str, moment: str = "true") -> None:
+        """Wait until a module acts on the host (it holds the lock of its scope) and ``moment`` succeeds there, and kill the module.
 
-        A child that it has just forked holds the lock too, for a moment: the first process is the module.
+        A moment is what can be seen on the host, not a time: a quick machine would have ended before it, a slow one not begun.
+        A child that the module has just forked holds the lock too, for a while: the first process is the module.
         """
         said = self.shell(
             host,
             "for i in $(seq 300); do pid=$(find /proc/[0-9]*/fd -lname /var/lib/osops/fence/default 2>/dev/null | cut -d/ -f3 | sort -n | head -1); "
-            'test -n "$pid" && break; sleep .02; done; sleep %s; kill -9 $pid && echo killed' % seconds,
+            'test -n "$pid" && break; sleep .02; done; '
+            "for i in $(seq 3000); do { %s; } >/dev/null && break; sleep .01; done; kill -9 $pid && echo killed" % moment,
         )
         assert said == "killed"
 
@@ -64,6 +76,13 @@ class Rig:
         """The release of the rig's own lock and index."""
         lock = (self.repository / "tests" / "rig" / "locks" / ("keystone-%s.txt" % version)).read_text(encoding="utf-8")
         return {"version": version, "package": "keystone", "lock": lock, "index": self.vars["rig_index_url"]}
+
+    @contextlib.contextmanager
+    def database(self, alone: bool = False) -> Iterator[None]:
+        """The server of the databases, shared with tests on other hosts, or ``alone``: for a test that changes it for everybody."""
+        with (self.inventory.parent / "database.lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
 
     def listen(self, host: str) -> str:
         hosts = yaml.safe_load(self.inventory.read_text(encoding="utf-8"))["all"]["children"]["keystone"]["hosts"]

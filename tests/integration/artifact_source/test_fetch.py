@@ -190,7 +190,7 @@ def test_a_password_of_the_index_is_seen_nowhere(rig: Rig, small: dict[str, Any]
 def test_killed_in_the_middle_the_next_call_takes_the_job_up(rig: Rig, place: str) -> None:
     release = rig.release("27.0.1")
     first = rig.start(HOST, "osops.lifecycle.artifact_source", fetch(release, place))
-    rig.kill_module(HOST, 3)
+    rig.kill_module(HOST, "pgrep -f '[p]ip install'")
     began = rig.shell(HOST, "systemctl is-active osops-job-trial && stat -c %Y /var/lib/osops/jobs/trial/run.py")
     assert began.startswith("active"), "the job ended with the module"
     assert "CHANGED" not in first.communicate(timeout=60)[0]

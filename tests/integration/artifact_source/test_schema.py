@@ -115,8 +115,7 @@ def test_killed_in_the_middle_of_expand(rig: Rig, trial: dict[str, Any]) -> None
     }
     rig.shell(HOST, "rm -rf /var/lib/osops/jobs/trial-schema")
     first = rig.start(HOST, "osops.lifecycle.schema_step", args)
-    rig.shell(HOST, "for i in $(seq 300); do test -e /var/lib/osops/jobs/trial-schema/output && break; sleep .05; done")
-    rig.kill_module(HOST, 0)
+    rig.kill_module(HOST, "test -e /var/lib/osops/jobs/trial-schema/output")
     assert "CHANGED" not in first.communicate(timeout=60)[0]
     answer = rig.schema("expand", resume=True, expect={"schema": "expand"}, **trial)
     assert answer["after"]["schema"] == "current", answer
@@ -152,11 +151,12 @@ def test_a_user_without_rights(rig: Rig, trial: dict[str, Any]) -> None:
 
 
 def test_a_read_only_database(rig: Rig, trial: dict[str, Any]) -> None:
-    sql(rig, "SET GLOBAL read_only = 1")
-    try:
-        answer = rig.schema("preflight", **trial)
-    finally:
-        sql(rig, "SET GLOBAL read_only = 0")
+    with rig.database(alone=True):
+        sql(rig, "SET GLOBAL read_only = 1")
+        try:
+            answer = rig.schema("preflight", **trial)
+        finally:
+            sql(rig, "SET GLOBAL read_only = 0")
     assert "is read-only" in failed(answer, "preflight.database")["reason"]
 
 

@@ -20,6 +20,8 @@ import time
 import typing as t
 from pathlib import Path
 
+from tests.ports import free_port
+
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
 WEBSOCKET_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -81,7 +83,7 @@ class Web(http.server.ThreadingHTTPServer):
 
     def __init__(self, name: str, port: int = 0, host: str = "127.0.0.1") -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Page)
+        super().__init__((host, port or free_port()), _Page)
         self.name = name
         self.seen = 0
         self.open: list[socket.socket] = []
@@ -120,7 +122,7 @@ class Client:
         self.sock.sendall("\r\n".join(lines).encode())
 
     def answer(self) -> str:
-        """Return the body of one answer, or the status when it is not 200."""
+        """Return the body of one answer, the status when it is not 200, closed without an answer, or cut in its middle."""
         data = b""
         while b"\r\n\r\n" not in data:
             chunk = self.sock.recv(4096)
@@ -134,7 +136,10 @@ class Client:
             self.cookie = cookie.group(1)
         length = re.search(r"(?im)^content-length: (\d+)", text)
         while length and len(body) < int(length.group(1)):
-            body += self.sock.recv(4096)
+            chunk = self.sock.recv(4096)
+            if not chunk:
+                return "cut"
+            body += chunk
         status = text.split(" ")[1]
         return body.decode() if status == "200" else status
 
@@ -159,12 +164,6 @@ class Client:
 
     def close(self) -> None:
         self.sock.close()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Lab:
@@ -231,7 +230,8 @@ backend be
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         until(
             lambda: self.raw("show info").startswith("Name: HAProxy"),
-            what="HAProxy starts: " + (self.folder / "haproxy.log").read_text(),
+            what="HAProxy starts",
+            why=(self.folder / "haproxy.log").read_text,
         )
         if self.master:
             until(lambda: self.raw("show proc", self.master), what="the master answers")

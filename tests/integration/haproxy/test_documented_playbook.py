@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.haproxy.lab import Lab, Web, free_port
+from tests.integration.haproxy.lab import Lab, Web
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the fence lies below /var/lib/osops, which needs root")
 

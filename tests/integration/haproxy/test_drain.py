@@ -147,7 +147,7 @@ frontend cookies
 
 
 def cookie_lab(make_lab: MakeLab) -> tuple[Lab, int]:
-    from tests.integration.haproxy.lab import free_port
+    from tests.ports import free_port
 
     lab, port = make_lab(), free_port()
     lab.config(COOKIE % (lab.web["s1"].port, lab.web["s2"].port, port))
@@ -231,7 +231,8 @@ frontend stick
 
 
 def test_client_in_a_stick_table_still_comes_and_wait_does_not_call_that_drained(make_lab: MakeLab) -> None:
-    from tests.integration.haproxy.lab import Client, free_port
+    from tests.integration.haproxy.lab import Client
+    from tests.ports import free_port
 
     lab, port = make_lab(), free_port()
     lab.config(STICKY % (lab.web["s1"].port, lab.web["s2"].port, port))

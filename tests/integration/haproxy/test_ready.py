@@ -12,7 +12,8 @@ import time
 import typing as t
 
 from tests.integration.haproxy.conftest import act
-from tests.integration.haproxy.lab import Lab, Web, free_port, until
+from tests.integration.haproxy.lab import Lab, Web, until
+from tests.ports import free_port
 
 MakeLab = t.Callable[..., Lab]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.haproxy.conftest import folder, make_lab  # noqa: F401 - fixtures
-from tests.integration.haproxy.lab import HAPROXY, Lab, Web, free_port, until
+from tests.integration.haproxy.lab import HAPROXY, Lab, Web, until
+from tests.ports import free_port
 
 OWNER = "test/shop"
 

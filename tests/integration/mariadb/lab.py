@@ -17,6 +17,8 @@ import typing as t
 import uuid
 from pathlib import Path
 
+from ansible_collections.osops.lifecycle.plugins.module_utils._mariadb import worker
+
 HAND = Path(__file__).with_name("hand.py")
 PASSWORD = "Sw0rdfish.4711"  # noqa: S105
 ADMIN = 'Adm1n "quoted" \\ #4711'
@@ -68,6 +70,8 @@ class Maria:
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
+        for database in ("key_stone", "other", "nova"):
+            Path(worker.lock_path(self.socket, database)).unlink(missing_ok=True)
 
 
 class Lab:

@@ -88,12 +88,11 @@ def test_old_ones_go_and_what_is_not_ours_stays(filled: Lab) -> None:
     (filled.place / "other.json").write_text(json.dumps({**other, "database": "nova", "service": "nova"}))
     (filled.place / "notes.txt").write_text("a person's")
     (filled.place / "by-hand.sql").write_text("a person's")
-    (filled.place / "d.restoring").write_text("{}")
     answer = filled.backup(id="e", keep=2)
-    assert answer["pruned"] == ["b", "c"], "a restore from d was cut: it is needed"
-    assert answer["backups"] == ["e", "a", "d"]
-    left = {"by-hand.sql", "notes.txt", *(name + end for name in ("a", "d", "e", "other") for end in (".sql", ".json"))}
-    assert {path.name for path in filled.place.iterdir()} == {*left, "d.restoring"}
+    assert answer["pruned"] == ["b", "c", "d"]
+    assert answer["backups"] == ["e", "a"]
+    left = {"by-hand.sql", "notes.txt", *(name + end for name in ("a", "e", "other") for end in (".sql", ".json"))}
+    assert {path.name for path in filled.place.iterdir()} == left
 
 
 def test_the_newest_that_is_whole_is_never_pruned(filled: Lab) -> None:
@@ -335,7 +334,7 @@ def test_a_server_that_does_not_answer_or_refuses(lab: Lab) -> None:
         ({"id": "latest"}, "id latest is for state restored only"),
         ({"state": "absent", "id": "latest"}, "id latest is for state restored only"),
         ({"state": "absent"}, "state absent needs id"),
-        ({"state": "restored"}, "state restored needs id"),
+        ({"id": "a.restored"}, "is not the name of a backup"),
         ({"keep": 0}, "keep is 0"),
         ({"place": "backups\n"}, "is not the absolute path"),
         ({"service": "a b"}, "is not the name of a service"),
@@ -413,3 +412,27 @@ def test_a_backup_of_somebody_else(lab: Lab, form: str) -> None:
 def test_an_answer_that_is_not_understood(lab: Lab, said: str) -> None:
     answer = lab.backup(kind="external", command=["/bin/sh", "-c", said], max_age_s=60)
     failed(answer, "backup.unreadable")
+
+
+def test_values_of_float_columns(filled: Lab) -> None:
+    """A dump has six digits of them: where they are enough it is a backup, and where they are not there is none."""
+    filled.maria.sql(
+        "CREATE TABLE key_stone.ratio (id INT PRIMARY KEY, `a ``b` FLOAT, c FLOAT(7,2), d DOUBLE);"
+        "INSERT INTO key_stone.ratio VALUES (1, 16.0, 1.50, 1/3), (2, 0.9, 12345.67, 1e300), (3, NULL, NULL, NULL), (4, 1e-20, -0.01, PI())"
+    )
+    assert filled.backup(id="a")["verdict"]["code"] == "backup.taken"
+    filled.maria.sql("UPDATE key_stone.ratio SET `a ``b` = 1.2345678 WHERE id = 1")
+    for check in (True, False):
+        reason = failed(filled.backup(id="b", check=check), "backup.float")["reason"]
+        assert reason == "A dump writes six digits of a FLOAT, so it would change values of ratio.a `b (1 rows)."
+
+
+def test_a_float_that_is_written_while_the_backup_is_taken(filled: Lab) -> None:
+    filled.maria.sql("CREATE TABLE key_stone.ratio (id INT PRIMARY KEY, a FLOAT); INSERT INTO key_stone.ratio VALUES (1, 16)")
+    holder = held(filled)
+    process = filled.start("mariadb_backup", filled.backup_args("present", id="a"))
+    until(lambda: (filled.place / "a.sql").exists())
+    filled.maria.sql("UPDATE key_stone.ratio SET a = 1.2345678")
+    release(holder)
+    failed(json.loads(process.communicate(timeout=60)[0]), "backup.float")
+    assert (list(filled.place.iterdir()), filled.leftovers()) == ([], [])

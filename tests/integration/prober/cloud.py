@@ -17,15 +17,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from tests.ports import free_port
+
 USER = {"token": {"user": {"id": "u1"}}}
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def number_of(probe_id: str) -> int:

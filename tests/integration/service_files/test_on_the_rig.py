@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.artifact_source.rig import HOST, Rig
+from tests.integration.artifact_source.rig import Rig
 from tests.integration.service_files.desk import PASSWORD, example
 
 pytestmark = pytest.mark.rig
+# Not that of the tests of artifact_source, which run at the same time.
+HOST = "ctl2"
 USER, UNIT = "osops-trial", "osops-trial.service"
 SCOPE = {"scope": "trial"}
 WHO = {"owner": "trial/trial/trial", "name": "trial", **SCOPE}
@@ -140,6 +142,19 @@ def test_a_user_that_was_there_stays(rig: Rig, before: str) -> None:
     assert made["before"]["user"] is True
     assert call(rig, {**WHO, "state": "absent"})["after"]["user"] is True
     assert picture(rig) == there
+
+
+def test_a_group_that_was_there_stays(rig: Rig, before: str) -> None:
+    rig.shell(HOST, "groupadd --system --gid 790 %s" % USER)
+    try:
+        there = picture(rig)
+        made = call(rig, trial())
+        assert (made["before"]["user"], made["after"]["user"]) == (False, True)
+        assert rig.shell(HOST, "id -gn %s; id -g %s" % (USER, USER)).split() == [USER, "790"]
+        assert call(rig, {**WHO, "state": "absent"})["after"]["user"] is False
+        assert picture(rig) == there
+    finally:
+        rig.shell(HOST, "getent group %s && groupdel %s || true" % (USER, USER))
 
 
 def test_a_user_that_two_services_need_goes_with_the_last(rig: Rig, before: str) -> None:

@@ -55,6 +55,21 @@ def test_all_of_the_last_component(place: Path, tmp_path: Path) -> None:
     assert not remove(place, "nova-api").changed
 
 
+def test_what_was_written_down_and_what_was_cut_goes_too(place: Path) -> None:
+    release(place, "1.0-a")
+    release(place, ".removing-2.0-b")
+    (place / "nova-api").symlink_to("releases/1.0-a")
+    _environment.remember(str(place), "nova-api", "2.0-b")
+    assert remove(place, "nova-api", check=True).before == {"release": "1.0-a", "releases": ["1.0-a"]}
+    remove(place, "nova-api")
+    assert not place.exists()
+    place.mkdir()
+    _environment.remember(str(place), "nova-api", "1.0-a")
+    assert remove(place, "nova-api", check=True).changed, "a trace is something to remove"
+    assert remove(place, "nova-api").changed
+    assert not place.exists()
+
+
 def test_what_others_may_go_back_to_stays(place: Path) -> None:
     for name in ("1.0-a", "2.0-b"):
         release(place, name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,13 +17,9 @@ import pytest
 
 from ansible_collections.osops.lifecycle.plugins.module_utils import _process
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
+from tests.ports import free_port
 
 SERVER = "import socket,sys,os,time; s=socket.create_server(('127.0.0.1', int(sys.argv[1]))); os.fork() and print('up', flush=True); time.sleep(60)"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def environment(folder: Path, version: str) -> Path:
@@ -133,6 +128,32 @@ def test_workers_of_two_releases_are_no_version(tmp_path: Path, serve: Callable[
             process.communicate()
     assert running.version is None
     assert "processes of different releases" in running.problem
+
+
+def test_a_process_that_loads_from_two_environments_is_no_version(tmp_path: Path) -> None:
+    """A server of one environment that its configuration sends into another: its parent, which loads nothing, proves nothing."""
+    homes = [environment(tmp_path / name, version) for name, version in (("one", "1.0"), ("two", "2.0"))]
+    libraries = [next(home.glob("lib/python3*/site-packages")) / "x.so" for home in homes]
+    for library in libraries:
+        library.write_bytes(b"x" * 4096)
+    code = (
+        "import mmap, os, socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); "
+        "child = not os.fork(); held = [mmap.mmap(os.open(path, os.O_RDONLY), 0, prot=1) for path in sys.argv[2:] if child]; "
+        "child and print('up', flush=True); time.sleep(60)"
+    )
+    for loads, version in ((libraries[:1], "1.0"), (libraries, None)):
+        port = free_port()
+        argv = [str(homes[0] / "bin" / "python"), "-c", code, str(port), *map(str, loads)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "up\n"
+                running = _process.running("127.0.0.1:%d" % port, "demo-api")
+            finally:
+                os.killpg(process.pid, 9)
+        assert len(running.pids) == 2
+        assert running.version == version
+        assert ("two environments that hold demo-api" in running.problem) is (version is None)
 
 
 def test_names_that_only_begin_alike_are_other_projects(tmp_path: Path) -> None:

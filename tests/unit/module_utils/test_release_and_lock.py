@@ -41,6 +41,16 @@ def test_pins_are_read_by_the_names_that_indexes_compare() -> None:
     assert {name: version for name, (version, _line) in pins(LOCK).items()} == {"keystone": "29.0.2", "oslo-config": "9.7.1"}
 
 
+def test_a_version_without_a_lock_is_an_adopted_environment() -> None:
+    named = {"version": "27.0.1", "package": "keystone"}
+    assert Release.from_args(named, adopted=True) == Release("", "27.0.1", "keystone")
+    assert Release.from_args({**named, "id": "29.0.2-0123456789ab"}, adopted=True).version == "29.0.2", "an id says more"
+    for refused, adopted in ((named, False), ({"version": "27.0.1"}, True), ({"package": "keystone"}, True)):
+        with pytest.raises(BadInputError) as caught:
+            Release.from_args(refused, adopted)
+        assert caught.value.code == "artifact.release"
+
+
 @pytest.mark.parametrize(
     ("more", "code", "says"),
     [

@@ -57,6 +57,10 @@ def run(name: str, spec: State, states: list[str], look: t.Callable[[State], Sta
             before = look(args)
             goal = wanted(args, before)
             changed = settle(before, goal, args["expect"], args["resume"])
+            if changed and behaviour.get("tear"):
+                answer(
+                    module, before, {}, LifecycleError(behaviour["tear"], "dummy.asked_to_tear", "Repair it."), True, **more(args)
+                )
             if changed:
                 act(args, goal)
             _log(name, args, changed)

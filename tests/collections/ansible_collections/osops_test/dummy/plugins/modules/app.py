@@ -16,6 +16,8 @@ def _file(args: world.State) -> str:
 def look(args: world.State) -> world.State:
     if args["state"] == "present":
         return {"present": _id(args) in world.read("releases.json")}
+    if args["keep"]:
+        return {"releases": sorted(world.read("releases.json"))}
     state = world.read(_file(args))
     return {"release": state.get("release"), "version": state.get("version"), "running": bool(state.get("running"))}
 
@@ -23,13 +25,29 @@ def look(args: world.State) -> world.State:
 def wanted(args: world.State, before: world.State) -> world.State:
     if args["state"] == "present":
         return {"present": True}
+    if args["keep"]:
+        return {"releases": [name for name in before["releases"] if name not in _old(args)]}
     if args["state"] == "absent":
         return {"release": None, "version": None, "running": False}
+    if args["state"] == "halted":
+        return {**before, "version": None, "running": False}
     return {"release": _id(args), "version": _id(args), "running": True}
 
 
+def _old(args: world.State) -> list[str]:
+    """Releases that are neither the newest nor what runs."""
+    names = sorted(world.read("releases.json"))
+    return [name for name in names[: -args["keep"]] if name != world.read(_file(args)).get("release")]
+
+
+def more(args: world.State) -> world.State:
+    return {"removed": _old(args)} if args["keep"] else {}
+
+
 def act(args: world.State, goal: world.State) -> None:
-    if args["state"] == "present":
+    if args["keep"]:
+        world.write("releases.json", dict.fromkeys(goal["releases"], True))
+    elif args["state"] == "present":
         world.write("releases.json", dict(world.read("releases.json"), **{_id(args): True}))
     else:
         world.write(_file(args), goal)
@@ -40,8 +58,12 @@ def _id(args: world.State) -> str:
 
 
 def main() -> None:
-    spec = {"release": {"type": "dict", "required": True}, "instance": {"type": "dict", "required": True}}
-    world.run("app", spec, ["present", "active", "absent"], look, wanted, act)
+    spec = {
+        "release": {"type": "dict", "required": True},
+        "instance": {"type": "dict", "required": True},
+        "keep": {"type": "int"},
+    }
+    world.run("app", spec, ["present", "active", "halted", "absent"], look, wanted, act, more)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ def look(args: world.State) -> world.State:
 
 
 def wanted(args: world.State, before: world.State) -> world.State:
-    return dict(before) if args["state"] == "preflight" else {"schema": args["act"]["accept"][0]}
+    if args["state"] == "preflight" or before["schema"] not in args["act"]["when"]:
+        return dict(before)
+    return {"schema": args["act"]["accept"][0]}
 
 
 def act(args: world.State, goal: world.State) -> None:

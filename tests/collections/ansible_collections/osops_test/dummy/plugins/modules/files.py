@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from ansible_collections.osops_test.dummy.plugins.module_utils import world
 
 
@@ -19,13 +22,22 @@ def look(args: world.State) -> world.State:
 def wanted(args: world.State, before: world.State) -> world.State:
     if args["state"] == "absent":
         return {"revision": None, "unit": "missing"}
+    if args["revision"]:
+        if args["revision"] not in world.read("files-%s.json" % args["name"]).get("kept", []):
+            raise world.LifecycleError("There is no revision %s." % args["revision"], "files.revision")
+        return {"revision": args["revision"], "unit": "enabled"}
     if (args["secrets"] or {}).get("password") != "not-in-any-log":
         raise world.LifecycleError("The secret did not arrive.", "files.secret")
-    return {"revision": "r1", "unit": "enabled"}
+    text = json.dumps(args["files"], sort_keys=True)
+    return {"revision": hashlib.sha256(text.encode()).hexdigest()[:8], "unit": "enabled"}
 
 
 def act(args: world.State, goal: world.State) -> None:
-    world.write("files-%s.json" % args["name"], {"owner": args["owner"], **goal} if goal["revision"] else {})
+    kept = world.read("files-%s.json" % args["name"]).get("kept", [])
+    made = {"owner": args["owner"], **goal, "kept": [*kept, goal["revision"]]}
+    if goal["revision"] and world.read("app-%s.json" % args["name"]).get("running"):
+        raise world.LifecycleError("%s runs while its files change." % args["name"], "files.running")
+    world.write("files-%s.json" % args["name"], made if goal["revision"] else {})
     if not goal["revision"]:
         app = world.read("app-%s.json" % args["name"])
         world.write("app-%s.json" % args["name"], {**app, "running": False})
@@ -34,7 +46,7 @@ def act(args: world.State, goal: world.State) -> None:
 def main() -> None:
     spec = {name: {"type": "list", "elements": "dict"} for name in ("folders", "files")}
     spec.update({name: {"type": "dict"} for name in ("user", "values")}, secrets={"type": "dict", "no_log": True})
-    spec.update({name: {"type": "str"} for name in ("name", "owner", "unit")})
+    spec.update({name: {"type": "str"} for name in ("name", "owner", "unit", "revision")})
     world.run("files", spec, ["present", "absent"], look, wanted, act)
 
 

@@ -10,21 +10,26 @@ from ansible_collections.osops_test.dummy.plugins.module_utils import world
 
 
 def look(args: world.State) -> world.State:
-    return {"file": "ours" if world.read("place-%s.json" % args["service"]) else "missing"}
+    there = world.read("place-%s.json" % args["service"])
+    answering = {"answering": bool(there.get("answer"))} if there.get("answer") or args["answer"] else {}
+    return {"file": "ours" if there else "missing", **answering}
 
 
 def wanted(args: world.State, before: world.State) -> world.State:
-    return {"file": "ours" if args["state"] == "present" else "missing"}
+    answering = {"answering": bool(args["answer"])} if "answering" in before else {}
+    return {"file": "ours" if args["state"] == "present" else "missing", **answering}
 
 
 def act(args: world.State, goal: world.State) -> None:
-    servers = {name: server for name, server in world.read("balancer.json").items() if not name.startswith(args["service"] + "/")}
+    known = world.read("balancer.json")
+    servers = {name: server for name, server in known.items() if not name.startswith(args["service"] + "/")}
     if goal["file"] == "ours":
         for server in args["servers"]:
-            fresh = {"address": server["address"], "admin": 0, "weight": 100, "health": "up"}
-            servers["%s/%s" % (args["service"], server["name"])] = fresh
+            name = "%s/%s" % (args["service"], server["name"])
+            servers[name] = known.get(name) or {"address": server["address"], "admin": 0, "weight": 100, "health": "up"}
     world.write("balancer.json", servers)
-    world.write("place-%s.json" % args["service"], {"there": True} if goal["file"] == "ours" else {})
+    there = {"there": True, "answer": args["answer"]} if goal["file"] == "ours" else {}
+    world.write("place-%s.json" % args["service"], there)
 
 
 def main() -> None:

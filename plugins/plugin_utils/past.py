@@ -1,0 +1,54 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the journals of former runs say about services: which release has served for how long, and which way back is closed. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Contract, History
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import OUT, Entry, Plan, Run
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import data_key, database_target
+
+
+def history(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], now: float) -> History:
+    """Read the runs of some services, the newest first; ``now`` is the clock that their journals were written by."""
+    settled: dict[str, float] = {}
+    contracts: dict[str, list[tuple[float, str]]] = {}
+    backups: dict[str, list[tuple[float, str]]] = {}
+    restored: dict[str, str] = {}
+    newest: set[str] = set()
+    other: set[str] = set()
+    """services whose older runs worked on other data than what is there now"""
+    for run, plan, entries in runs:
+        done = [entry for entry in entries if entry.kind == "done" and entry.way == OUT]
+        changed = [entry for entry in done if entry.changed]
+        other |= {name for name in run.services if any(entry.step == database_target(name) + "/purge" for entry in changed)}
+        for name in run.services:
+            restores = [entry for entry in done if entry.step == database_target(name) + "/restore"]
+            if restores and name not in newest:
+                restored[name] = str(restores[-1].after.get("restored") or "")
+            if changed:
+                newest.add(name)
+            if name in other:
+                continue
+            contract = [entry for entry in changed if run.verb == "finalize" and entry.step == data_key(name) + "/change"]
+            if run.state == "succeeded" and contract:
+                version = next(step.args["release"]["version"] for step in plan.steps if step.id == contract[0].step)
+                contracts.setdefault(name, []).append((contract[0].at, version))
+            elif run.state == "succeeded" and changed and any(old != new for old, new in plan.moves.values()):
+                settled.setdefault(name, now - changed[-1].at)
+            backups.setdefault(name, []).extend(
+                (entry.at, str(entry.after["backup"]))
+                for entry in reversed(done)
+                if entry.step == database_target(name) + "/confirm" and entry.after.get("backup")
+            )
+            if restores:
+                other.add(name)
+    closed = {
+        name: tuple(Contract(version, next((id_ for at, id_ in backups[name] if at < when), "")) for when, version in found)
+        for name, found in contracts.items()
+    }
+    return History(settled, closed, restored)
