@@ -387,14 +387,15 @@ class Scratch:
             entry = pwd.getpwnam(user)
             for path in (self.folder, files):
                 os.chown(path, entry.pw_uid, entry.pw_gid)
-        common = ["--no-defaults", "--datadir=" + data, "--user=" + user, "--innodb-log-file-size=16M"]
+        # A server that starts removes every #sql* file of its tmpdir, and in /tmp they are those of the server that serves.
+        common = ["--no-defaults", "--datadir=" + data, "--user=" + user, "--tmpdir=" + files, "--innodb-log-file-size=16M"]
         common += ["--%s=%s" % pair for pair in sorted(self.spec["variables"].items())]
         root = ["--auth-root-authentication-method=socket", "--auth-root-socket-user=" + me, "--skip-test-db"]
         code, said = called([self.spec["bin"]["mariadb-install-db"], *common, *root])
         if code != 0:
             raise Failed("The server for the proof could not be made: %s" % said, "backup.scratch")
         own = ["--socket=" + socket, "--pid-file=" + os.path.join(self.folder, "pid"), "--log-error=" + log]
-        own += ["--secure-file-priv=" + files, "--tmpdir=" + files, *SERVER.split()]
+        own += ["--secure-file-priv=" + files, *SERVER.split()]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         argv = [self.spec["bin"]["mariadbd"], *common, *own]
         self.process = subprocess.Popen(argv, cwd="/", **quiet)  # type: ignore[call-overload] # pylint: disable=ansible-bad-function

@@ -41,14 +41,18 @@ class Maria:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder, self.socket = folder, str(folder / "s")
+        (folder / "tmp").mkdir()
         data = "--datadir=%s" % (folder / "data")
-        made = [program("mariadb-install-db"), "--no-defaults", data, "--user=root", "--skip-test-db"]
+        # Of its own: a server that starts removes the #sql* files of all others there.
+        tmpdir = "--tmpdir=%s" % (folder / "tmp")
+        made = [program("mariadb-install-db"), "--no-defaults", data, tmpdir, "--user=root", "--skip-test-db"]
         subprocess.run(
             [*map(str, made), "--auth-root-authentication-method=socket", "--auth-root-socket-user=root"],
             check=True,
             capture_output=True,
         )
-        words = ["--no-defaults", data, "--user=root", "--socket=" + self.socket, "--pid-file=%s" % (folder / "pid")]
+        words = ["--no-defaults", data, tmpdir, "--user=root", "--socket=" + self.socket]
+        words += ["--pid-file=%s" % (folder / "pid")]
         words += [
             "--skip-networking",
             "--innodb-buffer-pool-size=32M",

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import typing as t
@@ -66,6 +67,17 @@ def test_a_backup_is_taken_and_proven(filled: Lab) -> None:
         manifest["sha256"],
     )
     failed(filled.backup(id="two", expect={"backup": "two"}), "expect.foreign")
+
+
+def test_temporary_tables_of_the_server_that_serves_stay(filled: Lab) -> None:
+    """A MariaDB that starts, or is only made, removes all temporary tables of its tmpdir: the proof has a folder of its own for them."""
+    theirs = Path(tempfile.gettempdir()) / "#sql-temptable-osops-test.MAI"
+    theirs.touch()
+    try:
+        assert filled.backup(id="one")["verdict"]["code"] == "backup.taken"
+        assert theirs.exists()
+    finally:
+        theirs.unlink(missing_ok=True)
 
 
 def test_without_a_name(filled: Lab) -> None:
