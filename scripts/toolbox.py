@@ -110,16 +110,17 @@ def locked(name: str) -> t.Iterator[None]:
         yield
 
 
-def packages(group: str) -> None:
-    """Install the Debian packages of ``group`` that are missing, and say so; sudo when not root.
+def packages(*groups: str) -> None:
+    """Install the Debian packages of these groups that are missing, and say so; sudo when not root.
 
     RUNLEVEL=1 keeps services of new packages from being started where systemd is not what runs them; a machine with systemd starts
     Debian's haproxy and ssh with their stock configuration.
     """
-    missing = sorted({package for proof, package in PACKAGES[group].items() if not _present(proof)})
+    proofs = [pair for group in groups for pair in PACKAGES[group].items()]
+    missing = sorted({package for proof, package in proofs if not _present(proof)})
     if not missing:
         return
-    say("Debian packages for %s: installing %s" % (group, " ".join(missing)))
+    say("Debian packages for %s: installing %s" % (" ".join(groups), " ".join(missing)))
     if not shutil.which("apt-get"):
         raise MissingError("%s missing, and this machine has no apt-get" % ", ".join(missing))
     prefix = [] if os.geteuid() == 0 else ["sudo", "--preserve-env=DEBIAN_FRONTEND,RUNLEVEL"]
@@ -160,17 +161,17 @@ def environment(name: str) -> Path:
         return home
     if name == "uv":
         packages("python")
-    installer = (
-        [] if name == "uv" else [str(environment("uv") / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(home)]
-    )
+    uv = str(environment("uv") / "bin" / "uv") if name != "uv" else ""
     with locked("venv-" + name):
         if complete.exists():
             return home
         say("environment %s: making it (Python %s)" % (name, version))
         shutil.rmtree(home, ignore_errors=True)
-        subprocess.run([python, "-m", "venv", str(home)], check=True, stdout=sys.stderr)
-        installer = installer or [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*installer, "-r", str(REQUIREMENTS / (name + ".txt"))], check=True, stdout=sys.stderr)
+        make = [uv, "venv", "--quiet", "--seed", "--python", python] if uv else [python, "-m", "venv"]
+        fill = [uv, "pip", "install", "--quiet", "--python"] if uv else []
+        fill += [str(home / "bin" / "python"), *([] if uv else ["-m", "pip", "install", "--quiet"])]
+        for command in ([*make, str(home)], [*fill, "-r", str(REQUIREMENTS / (name + ".txt"))]):
+            subprocess.run(command, check=True, stdout=sys.stderr)
         complete.touch()
     return home
 

@@ -11,8 +11,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
-from ansible_collections.osops.lifecycle.plugins.plugin_utils import _door, control, status
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.doors import Settings, turned_if_lost
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import _door, doors
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 
@@ -25,14 +24,7 @@ class ActionModule(ActionBase):
         self.validate_argument_spec({})
         try:
             key = task_vars["osops_key"]
-            store = Store(Settings.read(task_vars).store)
-            run = turned_if_lost(store, store.run(key["run"]), key["token"])
-            answer = control.gate(run, key["token"], key["way"])
-            if answer.state and status.left_out(store.plan(key["run"]), None, store.entries(key["run"])):
-                # Cut in the middle of this batch and taken up again: it ends first, so that nothing waits out of traffic.
-                answer = control.Gate(True)
-            if answer.state:
-                store.turn(key["run"], key["token"], answer.state, answer.reason)
+            answer = doors.gate(Store(doors.Settings.read(task_vars).store), key["run"], key["token"], key["way"])
             return {"changed": False, "go": answer.go, "msg": answer.reason or "go"}
         except LifecycleError as exc:
             return {**_door.failure(exc), "go": False}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
+import re
 import time
 import typing as t
 
@@ -25,6 +26,9 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Ve
 # What return codes may mean. A recipe gives each code of a command one of these words; a code without a word is unknown.
 WORDS = ("done", "current", "expand", "contract", "refuse", "ok", "warning", "failure")
 SCHEMA_WORDS = ("current", "expand", "contract")
+BRANCHES = ("expand", "contract")
+# How Alembic's files name themselves and the one before them; None is before the first.
+_REVISION = re.compile(r"""^(revision|down_revision)\s*(?::[^=\n]*)?=\s*['"](\w+)['"]""", re.M)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Command:
     env: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     """environment variable -> name of a secret"""
     heads: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Instead of a program: where the release says which revisions it needs (folder, expand, contract)."""
+    """Instead of a program: where the release says which revisions it needs (folder, and the files expand and contract of it)."""
 
 
 def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Command]:
@@ -67,11 +71,15 @@ def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Com
 
 def _heads(name: str, row: t.Mapping[str, t.Any]) -> dict[str, str]:
     """The place of a release's revisions, below its site-packages. Raises BadInputError."""
-    found = {key: str(value) for key, value in row.items()}
-    wrong = set(found) != {"folder", "expand", "contract"} or any(part.startswith("/") or ".." in part for part in found.values())
+    found = {key: str(value) for key, value in row.items() if value is not None}
+    wrong = set(found) not in ({"folder"}, {"folder", *BRANCHES}) or any(
+        part.startswith("/") or ".." in part for part in found.values()
+    )
     if wrong:
         raise BadInputError(
-            "commands.%s.heads needs folder, expand and contract, below the release's packages." % name, "schema.input"
+            "commands.%s.heads needs folder, below the release's packages, and expand and contract in it, or neither of them."
+            % name,
+            "schema.input",
         )
     return found
 
@@ -172,19 +180,14 @@ class Tools:
         there = self.database(self.wanted, terms).get("heads") or []
         found = glob.glob(os.path.join(self.folder, "lib", "python3*", "site-packages", heads["folder"]))
         try:
-            folder = found[0]
-            wanted = {}
-            for branch in ("expand", "contract"):
-                with open(os.path.join(folder, heads[branch]), encoding="ascii") as handle:
-                    wanted[branch] = handle.read().strip()
+            wanted, known = _branches(found[0], heads) if "expand" in heads else _single_branch(found[0])
         except (IndexError, OSError, ValueError):
             raise LifecycleError(
                 "Release %s has no revisions at %s." % (self.release.id, heads["folder"]),
                 "schema.no_heads",
                 "Correct the recipe.",
             ) from None
-        known = {name.partition("_")[0] for _root, _folders, names in os.walk(folder) for name in names if name.endswith(".py")}
-        word = next((branch for branch in ("expand", "contract") if wanted[branch] not in there), "current")
+        word = next((branch for branch in wanted if wanted[branch] not in there), "current")
         if any(revision not in known for revision in there):
             word = "refuse"
         says = "wanted: %s; there: %s" % (", ".join(wanted.values()), ", ".join(there) or "none")
@@ -194,6 +197,35 @@ class Tools:
         return _database.ask(
             os.path.join(self.folder, "bin", "python"), self.files, wanted, self.user, terms.deadline.remaining()
         )
+
+
+def _branches(folder: str, heads: t.Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
+    """The revision that each branch must have, as files of the release name it, and all revisions that the release knows."""
+    wanted = {}
+    for branch in BRANCHES:
+        with open(os.path.join(folder, heads[branch]), encoding="ascii") as handle:
+            wanted[branch] = handle.read().strip()
+    names = {name for _root, _folders, names in os.walk(folder) for name in names}
+    return wanted, {name.partition("_")[0] for name in names if name.endswith(".py")}
+
+
+def _single_branch(folder: str) -> tuple[dict[str, str], set[str]]:
+    """The same for a release with one row of revisions, which all add: it must have the one that no other is built on.
+
+    Raises ValueError where the files are no such row.
+    """
+    known: set[str] = set()
+    former: set[str] = set()
+    for path in glob.glob(os.path.join(folder, "*.py")):
+        with open(path, encoding="utf-8") as handle:
+            found = dict(_REVISION.findall(handle.read()))
+        if "revision" in found:
+            known.add(found["revision"])
+            former.add(found.get("down_revision", ""))
+    last = known - former
+    if len(last) != 1:
+        raise ValueError(folder)
+    return {"expand": last.pop()}, known
 
 
 def prepare(params: t.Mapping[str, t.Any]) -> Act:

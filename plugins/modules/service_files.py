@@ -95,6 +95,8 @@ options:
         description:
           - Write the file when it is missing, and leave it alone afterwards, whatever it holds then. This is for keys that are rotated.
           - When the file was taken away later, and others of the same folder that are written once are there, it stays away.
+          - With O(state=absent) it goes, and so do files beside it that are not of this module, but have the same owner, group and mode,
+            as keys of a rotation have. This is only so in a folder of O(folders) in which all of O(files) are written once.
         type: bool
         default: false
       content:

@@ -279,6 +279,18 @@ def turned_if_lost(store: Store, run: model.Run, token: int) -> model.Run:
     return store.turn(run.id, token, "rolling_back", why, "rolled_back") if why else run
 
 
+def gate(store: Store, run_id: str, token: int, way: str) -> control.Gate:
+    """The question at the head of a batch, with what it means for the run written down."""
+    run = turned_if_lost(store, store.run(run_id), token)
+    answer = control.gate(run, token, way)
+    if answer.state and status.halfway(store.plan(run_id), store.entries(run_id)):
+        # Cut in the middle of this batch and taken up again: it ends first, so that nothing waits out of traffic, or stopped.
+        return control.Gate(True)
+    if answer.state:
+        store.turn(run_id, token, answer.state, answer.reason)
+    return answer
+
+
 def close(store: Store, run_id: str, token: int) -> tuple[model.Run, list[str], tuple[str, ...]]:
     """Give a run the state it ends in; say where the cloud stands, and what its plan only told of (drift)."""
     run = store.run(run_id)

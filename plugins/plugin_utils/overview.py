@@ -22,6 +22,8 @@ WIDTH = 120
 LEFT = "nobody works on it; the same playbook again goes on"
 RUNS = ("run", "verb", "services", "state", "batch", "steps", "actor", "since (UTC)", "seconds")
 COMPONENTS = ("component", "from", "to", "old", "new", "unknown", "run")
+UNSURE = ("unknown", "stopped")
+"""Where an instance stands when it is known to run no version."""
 _NARROW = 8
 """No column is made narrower than this."""
 
@@ -72,6 +74,7 @@ def _run(one: Shown, now: float, newest: bool) -> dict[str, t.Any]:
             {"step": act.step, "way": act.way, "seconds": round(act.seconds, 1), "deadline": round(act.deadline_s, 1)}
             for act in seen.in_hand
         ],
+        "checks": status.checks(one.plan, one.back, one.entries),
         "out_of_traffic": status.left_out(one.plan, one.back, one.entries),
         "notes": list(one.back.notes) if one.back else [],
         "stands": dict(sorted(status.where_it_stands(one.plan, one.entries).items())),
@@ -100,14 +103,14 @@ def _component(name: str, stands: t.Mapping[str, str], newest: Shown) -> dict[st
     moves = [move for key, move in newest.plan.moves.items() if key.partition("@")[0] == name]
     wanted = moves[0][1]
     versions = sorted(stands.values())
-    unknown = sorted(key for key, version in stands.items() if version == "unknown")
+    unsure = {word: sorted(key for key, version in stands.items() if version == word) for word in UNSURE}
     return {
         "component": name,
         "from": sorted({old for old, _new in moves}),
         "to": wanted,
-        "old": sum(version not in (wanted, "unknown") for version in versions),
+        "old": sum(version not in (wanted, *UNSURE) for version in versions),
         "new": versions.count(wanted),
-        "unknown": unknown,
+        **unsure,
         "versions": {version: len(list(same)) for version, same in itertools.groupby(versions)},
         "run": newest.run.id,
     }
@@ -124,7 +127,7 @@ def lines(told: t.Mapping[str, t.Any]) -> list[str]:
     runs = [(_cells(run), _below(run)) for run in told["runs"]]
     found = ["%s at %s" % (told["cloud"], told["at"]), *table(RUNS, runs)]
     if told["components"]:
-        found += ["", *table(COMPONENTS, [(_counted(component), _unknown(component)) for component in told["components"]])]
+        found += ["", *table(COMPONENTS, [(_counted(component), _unsure(component)) for component in told["components"]])]
     return found
 
 
@@ -149,18 +152,19 @@ def _below(run: t.Mapping[str, t.Any]) -> list[str]:
     for act in run["in_hand"]:
         found.append("in hand: %(step)s for %(seconds).0f s of at most %(deadline).0f s" % act)
     found += ["note: %s" % note for note in run["notes"]]
+    found += [status.check_line(row) for row in run["checks"]]
     if run["out_of_traffic"]:
         found.append("out of traffic: %s" % ", ".join(run["out_of_traffic"]))
     return found + (["next: %s" % run["next"]] if run["next"] and LEFT not in found else [])
 
 
 def _counted(one: t.Mapping[str, t.Any]) -> list[str]:
-    counts = [str(one["old"]), str(one["new"]), str(len(one["unknown"]))]
+    counts = [str(one["old"]), str(one["new"]), str(sum(len(one[word]) for word in UNSURE))]
     return [one["component"], ", ".join(one["from"]), one["to"], *counts, one["run"]]
 
 
-def _unknown(one: t.Mapping[str, t.Any]) -> list[str]:
-    return ["unknown: %s" % ", ".join(one["unknown"])] if one["unknown"] else []
+def _unsure(one: t.Mapping[str, t.Any]) -> list[str]:
+    return ["%s: %s" % (word, ", ".join(one[word])) for word in UNSURE if one[word]]
 
 
 def table(head: t.Sequence[str], rows: t.Sequence[tuple[t.Sequence[str], t.Sequence[str]]], width: int = WIDTH) -> list[str]:

@@ -45,7 +45,7 @@ def what_next(run: Run) -> str:
 
 
 def where_it_stands(plan: Plan, entries: t.Sequence[Entry]) -> dict[str, str]:
-    """Instance -> version that the journal proves, ``unknown`` where an act was begun and not proven since."""
+    """Instance -> version that the journal proves; ``unknown`` where an act was begun and not proven since, ``stopped`` where it was halted."""
     out, back = last_kinds(entries, OUT), last_kinds(entries, BACK)
     halted = acted(entries, OUT)
     tested = {step.target for step in plan.steps if step.do == "test"}
@@ -81,7 +81,7 @@ def last_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entr
     lines += ["DRIFT: %s" % drift for drift in plan.drift]
     restores = {step.id for step in plan.steps if step.loses}
     lines += ["lost: %s" % entry.verdict.get("reason") for entry in entries if entry.step in restores and entry.kind == "done"]
-    lines += check_lines(plan, back, entries)
+    lines += [check_line(row) for row in checks(plan, back, entries)]
     stands = where_it_stands(plan, entries)
     lines += ["%s: %s" % (key, version) for key, version in sorted(stands.items())]
     out = left_out(plan, back, entries)
@@ -92,19 +92,24 @@ def last_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entr
     return [*lines, "next: %s" % (hint % run.id if "%s" in hint else hint)]
 
 
-def check_lines(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
-    """What the consumers' checks said: one line for each check, way and outcome, with the instances that it asked."""
+def checks(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[dict[str, t.Any]]:
+    """What the consumers' checks said: one row for each check, way and outcome, with the instances that it asked."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for way, made in ((OUT, plan), (BACK, back)):
         last = {entry.step: entry for entry in entries if entry.way == way}
         for step in made.steps if made else ():
             if step.of and step.id in last:
                 entry = last[step.id]
-                code = entry.verdict.get("code") or "no answer"
-                said = "passed for" if entry.kind == "done" else "FAILED (%s) for" % code
-                when = " on the way back" if way == BACK else ""
-                found.setdefault((step.target[len(step.of) + 1 :], when, said), []).append(step.of)
-    return ["check %s%s: %s %s" % (*key, ", ".join(instances)) for key, instances in found.items()]
+                code = "" if entry.kind == "done" else entry.verdict.get("code") or "no answer"
+                found.setdefault((step.target[len(step.of) + 1 :], way, code), []).append(step.of)
+    return [{"check": name, "way": way, "code": code, "instances": asked} for (name, way, code), asked in found.items()]
+
+
+def check_line(row: t.Mapping[str, t.Any]) -> str:
+    """One row of ``checks`` as a sentence."""
+    when = " on the way back" if row["way"] == BACK else ""
+    said = "FAILED (%s)" % row["code"] if row["code"] else "passed"
+    return "check %s%s: %s for %s" % (row["check"], when, said, ", ".join(row["instances"]))
 
 
 def left_out(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[str]:
@@ -118,6 +123,12 @@ def left_out(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[
             elif step.do in ("admit", "remove") and kinds.get(step.id) == "done":
                 found.update({"%s on %s" % (name, step.host): False for name in step.servers})
     return sorted(name for name, out in found.items() if out)
+
+
+def halfway(plan: Plan, entries: t.Sequence[Entry]) -> bool:
+    """Whether something waits for the end of its batch: out of traffic, stopped, or changed and not yet proven."""
+    unproven = {"stopped", "unknown"} & set(where_it_stands(plan, entries).values())
+    return bool(unproven or left_out(plan, None, entries))
 
 
 def on_paper(plan: Plan) -> list[str]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.rig.neighbour import Neighbour
 from tests.rig.snapshot import difference, take
 from tests.rig.theatre import ROOT, Load, Rig, UnusableError, until
 
@@ -92,7 +93,9 @@ class Life:
     """Flows on one rig, one after the other; the load on the cloud beside goes through all of them."""
 
     def __init__(self, rig: Rig, beside: Load, console: Console) -> None:
-        self.rig, self.beside, self.console = rig, beside, console
+        self.rig, self.console = rig, console
+        self.loads = [beside]
+        """of other services, which must notice nothing of any flow"""
         self.flows: list[Flow] = []
 
     def flow(
@@ -105,22 +108,23 @@ class Life:
         gone: bool = False,
         outage: bool = False,
         meanwhile: t.Callable[[], None] | None = None,
+        rig: Rig | None = None,
     ) -> None:
         """Run a verb; it must end as ``expect`` says, and with ``gone`` it must leave nothing of the service.
 
-        ``meanwhile`` is done by somebody else as soon as a first instance is back in traffic.
+        ``meanwhile`` is done by somebody else as soon as a first instance is back in traffic. ``rig`` has the record of another service.
         """
-        for load in (self.beside, own):
-            if load is not None:
-                load.mark(name)
+        rig = rig or self.rig
+        for load in [*self.loads, *([own] if own else [])]:
+            load.mark(name)
         begun, since = time.monotonic(), time.time()
         with ThreadPoolExecutor(1) as pool:
             other = pool.submit(self._when_one_is_back, since, meanwhile) if meanwhile is not None else None
-            rc = self.rig.play("osops.lifecycle." + verb, self.rig.out / "playbooks.log", *more)
+            rc = rig.play("osops.lifecycle." + verb, rig.out / "playbooks.log", *more)
             if other is not None:
                 other.result()
         seconds = time.monotonic() - begun
-        state, reason = self.rig.last_run()
+        state, reason = rig.last_run()
         otherwise = "told" if verb == "operational" else "refused"
         result = "%s (exit %d)" % (state if rc == 0 or state != "succeeded" else otherwise, rc)
         left = self.left_over() if gone else []
@@ -218,7 +222,9 @@ def perform(rig: Rig, rate: float, console: Console, to_and_fro: bool = True) ->
         rig.want(OLD, operational=POLICY)
         life.flow("a process stopped: put right, backed up", "operational", "succeeded (exit 0)")
         life.flow("all is well", "operational", "succeeded (exit 0)")
+        loads = {"beside": beside}
         with Load(rig, rig.out / "own", rate, PORT, "green_admin_password") as own:
+            loads["own"] = own
             time.sleep(2)
             rig.want(NEW, config=settings(token={"expiration": LASTS_S}))
             token = issue(rig)
@@ -227,11 +233,15 @@ def perform(rig: Rig, rate: float, console: Console, to_and_fro: bool = True) ->
             life.hold("a token of before is valid on every instance", all(valid(rig, host, token) for host in rig.hosts("green")))
             life.hold("the new configuration is on both", configured(rig) == [True, True])
             if to_and_fro:
-                rig.want(OLD, config=settings())
-                life.flow("rollback %s -> %s" % (NEW, OLD), "rollback", "succeeded (exit 0)", own=own)
-                life.hold("the former configuration is on both", configured(rig) == [False, False])
-                rig.want(NEW)
-                life.flow("upgrade once more, same configuration", "upgrade", "succeeded (exit 0)", own=own)
+                life.loads.append(own)
+                with Neighbour(life, rate) as neighbour:
+                    rig.want(OLD, config=settings())
+                    life.flow("rollback %s -> %s" % (NEW, OLD), "rollback", "succeeded (exit 0)")
+                    life.hold("the former configuration is on both", configured(rig) == [False, False])
+                    rig.want(NEW)
+                    life.flow("upgrade once more, same configuration", "upgrade", "succeeded (exit 0)")
+                life.loads.remove(own)
+                loads["placement"] = neighbour.load
             rig.on("green1", EDIT)
             rig.on("lb1", LEAVE_DRAINED % rig.inventory["all"]["vars"]["rig_haproxy_socket"])
             life.flow("a file edited, a server drained: put right", "operational", "succeeded (exit 0)", own=own)
@@ -247,26 +257,23 @@ def perform(rig: Rig, rate: float, console: Console, to_and_fro: bool = True) ->
                 life.flow("upgrade with an outage (offline)", "upgrade", "succeeded (exit 0)", own=own, outage=True)
             own.mark("end")
             time.sleep(2)
-        # A key that a rotation has added is not what deploy made: it would stay, and with it its folder and its user.
-        for host in rig.hosts(rig.group):
-            rig.on(host, "rm /etc/keystone/fernet-keys/2")
         life.flow("remove, with its data", "remove", "succeeded (exit 0)", "-e", "osops_consent=purge_data", gone=True)
         life.flow("remove again: nothing to do", "remove", "succeeded (exit 0)")
         beside.mark("end")
         time.sleep(1)
     touched = difference(before, take(rig.folder / "inventory.yml"), ITS_OWN)
-    figures = {"beside": beside.report(), "own": own.report()}
+    figures = {where: load.report() for where, load in loads.items()}
     rows = {where: {row["name"]: row for row in figure["steps"]} for where, figure in figures.items()}
     flows = []
     for flow in life.flows:
         row: dict[str, t.Any] = {**dataclasses.asdict(flow), "seconds": round(flow.seconds, 1)}
-        for where in ("own", "beside"):
+        for where in loads:
             seen = rows[where].get(flow.name, {})
             row[where] = {name: seen.get(name) for name in ("sent", "failed", "longest_gap_s", "p99_ms")}
         flows.append(row)
     announced = {flow.name for flow in life.flows if flow.outage}
     failed = {
-        where: sum(row["failed"] for name, row in rows[where].items() if where == "beside" or name not in announced)
+        where: sum(row["failed"] for name, row in rows[where].items() if where != "own" or name not in announced)
         for where in rows
     }
     good = all(flow.good for flow in life.flows) and not any(failed.values()) and not touched
@@ -276,10 +283,22 @@ def perform(rig: Rig, rate: float, console: Console, to_and_fro: bool = True) ->
 def show(report: dict[str, t.Any], console: Console) -> None:
     """The table, and what else was touched."""
     table = Table(title="The life of a Keystone, at %.0f requests/s, beside another one at the same rate" % report["rate"])
-    for name in ("flow", "seconds", "result", "requests", "failed", "longest gap s", "beside: requests", "failed", "left over"):
+    head = (
+        "flow",
+        "seconds",
+        "result",
+        "requests",
+        "failed",
+        "longest gap s",
+        "beside: requests",
+        "failed",
+        "Placement: requests",
+        "failed",
+    )
+    for name in (*head, "left over"):
         table.add_column(name, justify="left" if name in ("flow", "result") else "right", overflow="fold")
     for flow in report["flows"]:
-        own, beside = flow["own"], flow["beside"]
+        own, beside, placement = flow["own"], flow["beside"], flow.get("placement") or {}
         cells = [
             flow["seconds"],
             flow["result"],
@@ -288,6 +307,8 @@ def show(report: dict[str, t.Any], console: Console) -> None:
             own["longest_gap_s"],
             beside["sent"],
             beside["failed"],
+            placement.get("sent"),
+            placement.get("failed"),
         ]
         table.add_row(flow["name"], *("" if cell is None else str(cell) for cell in cells), str(len(flow["left_over"])))
     console.print(table)

@@ -83,7 +83,7 @@ def take(inventory: Path, without: t.Sequence[str] = ()) -> Snapshot:
     thousands of them.
     """
     start = time.monotonic()
-    logins = {host: [*words, *_folders(host, without)] for host, words in _logins(inventory).items()}
+    logins = {host: [*words, "python3", "-", *_folders(host, without)] for host, words in logins_of(inventory).items()}
     program = PROGRAM.read_text(encoding="utf-8")
     with ThreadPoolExecutor(len(logins)) as pool:
         answers = dict(zip(logins, pool.map(lambda host: _look(host, logins[host], program), logins), strict=True))
@@ -156,13 +156,13 @@ def _listed(fields: Fields) -> str:
     return ", ".join("%s %s" % pair for pair in fields.items())
 
 
-def _logins(inventory: Path) -> dict[str, list[str]]:
-    """Host -> the words of ssh, as the rig's inventory has them."""
+def logins_of(inventory: Path) -> dict[str, list[str]]:
+    """Host -> the words of ssh, as the rig's inventory has them; a command may follow."""
     known = yaml.safe_load(inventory.read_text(encoding="utf-8"))["all"]
     words = ["ssh", *known["vars"]["ansible_ssh_common_args"].split(), "-o", "BatchMode=yes", "-o", "ControlPath=none"]
     words += ["-i", known["vars"]["ansible_ssh_private_key_file"], "-l", known["vars"]["ansible_user"]]
     hosts = {host: told for group in known["children"].values() for host, told in group["hosts"].items()}
-    return {host: [*words, told["ansible_host"], "python3", "-"] for host, told in hosts.items()}
+    return {host: [*words, told["ansible_host"]] for host, told in hosts.items()}
 
 
 def _look(host: str, words: t.Sequence[str], program: str) -> dict[str, t.Any]:

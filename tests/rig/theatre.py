@@ -20,6 +20,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.rig import snapshot
 from tests.rig.prober.record import Folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,14 +66,14 @@ class Rig:
         return self.out / "store.db"
 
     def want(self, version: str, **more: t.Any) -> None:
-        """Change the record as an operator does: version, lock and digest of Keystone; nothing happens to the cloud."""
+        """Change the record as an operator does: version, lock and digest of its service; nothing happens to the cloud."""
         path = self.folder / self.record
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
-        lock = "locks/keystone-%s.txt" % version
+        ((name, service),) = record["services"].items()
+        lock = "locks/%s-%s.txt" % (name, version)
         digest = hashlib.sha256((self.folder / lock).read_bytes()).hexdigest()
-        keystone = record["services"]["keystone"]
-        keystone["release"].update(version=version, lock=lock, digest="sha256:" + digest)
-        keystone.update(more)
+        service["release"].update(version=version, lock=lock, digest="sha256:" + digest)
+        service.update(more)
         path.write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
 
     def environment(self) -> dict[str, str]:
@@ -117,15 +118,8 @@ class Rig:
 
     def on(self, host: str, script: str) -> str:
         """Run a shell script on a host over ssh; raises UnusableError with what it said when it fails."""
-        known = self.inventory["all"]["vars"]
-        address = {name: address for group in self.inventory["all"]["children"] for name, address in self.hosts(group).items()}[
-            host
-        ]
-        login = "%s@%s" % (known["ansible_user"], address)
-        options = [*known["ansible_ssh_common_args"].split(), "-o", "BatchMode=yes", "-i", known["ansible_ssh_private_key_file"]]
-        done = subprocess.run(
-            ["ssh", *options, login, "sh -s"], input=script, capture_output=True, text=True, check=False, timeout=300
-        )
+        words = [*snapshot.logins_of(self.folder / "inventory.yml")[host], "sh -s"]
+        done = subprocess.run(words, input=script, capture_output=True, text=True, check=False, timeout=300)
         if done.returncode != 0:
             raise UnusableError("%s: %s" % (host, (done.stdout + done.stderr).strip()))
         return done.stdout
@@ -202,16 +196,19 @@ class Load:
         rate: float,
         port: int = 5000,
         password: str = "keystone_admin_password",  # noqa: S107 - the name of a variable
+        ask: t.Sequence[str] = (),
     ) -> None:
+        """``ask``: more words for the prober, for another service than Keystone."""
         self.rig = rig
         self.port = port
         self.password = password
         self.folder = folder
         self.rate = rate
+        self.ask = ask
 
     def __enter__(self) -> Load:
         self.folder.mkdir(parents=True, exist_ok=True)
-        words = ["run", "--dir", str(self.folder), "--rate", str(self.rate)]
+        words = ["run", "--dir", str(self.folder), "--rate", str(self.rate), *self.ask]
         for name, address in self.rig.hosts("lbs").items():
             words += ["--balancer", "%s=http://%s:%d" % (name, address, self.port)]
         # The password goes by the environment: argv is everybody's to read.

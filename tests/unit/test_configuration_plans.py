@@ -16,7 +16,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._errors import Lif
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import _door, model, observed, status
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import plan
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
-from tests.walk.simulate import Walk, keystone, life, services, side_by_side
+from tests.walk.simulate import DiedError, Walk, keystone, life, services, side_by_side
 from tests.walk.world import recipe
 
 FILES = "files/keystone-api@ctl2"
@@ -167,6 +167,26 @@ def test_what_was_only_stopped_starts_again_although_the_run_freezes(tmp_path: p
     assert {server["admin"] for server in one.cloud.balancers["lb1"].values()} == {0}
     stands = status.where_it_stands(one.store.plan(run.id), one.store.entries(run.id))
     assert stands["keystone-api@ctl2"] == "23.0.2"
+
+
+@pytest.mark.parametrize("traffic", [True, False])
+def test_a_cancelled_run_starts_first_what_it_has_stopped(tmp_path: pathlib.Path, traffic: bool) -> None:
+    """Killed while an instance is halted, then cancelled: the same command ends its batch, and no more."""
+    one = configured(tmp_path)
+    if not traffic:
+        alone = dataclasses.replace(one.record.services["keystone"], traffic=None)
+        one.record = dataclasses.replace(one.record, services={"keystone": alone})
+    with pytest.raises(DiedError):
+        one.playbook("after_end:out:keystone-api@ctl2/halt")
+    assert one.cloud.apps["keystone-api@ctl2"]["running"] is False
+    one.store.ask("run-1", "cancel")
+    assert one.playbook().state == "cancelled"
+    apps = {key: (app["version"], app["running"]) for key, app in one.cloud.apps.items()}
+    assert apps == {
+        "keystone-api@ctl1": ("24.1.0", True),
+        "keystone-api@ctl2": ("24.1.0", True),
+        "keystone-api@ctl3": ("23.0.2", True),
+    }
 
 
 def test_keys_that_rotate_meanwhile_are_nobody_elses_change(tmp_path: pathlib.Path) -> None:

@@ -14,7 +14,7 @@ import typing as t
 import pytest
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
-from ansible_collections.osops.lifecycle.plugins.plugin_utils import journaled, knowledge, model, observed, status
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import journaled, knowledge, model, observed, overview, status
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import plan
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 from tests.walk.simulate import DiedError, Walk, finalized, life, services
@@ -223,6 +223,15 @@ def test_a_service_without_a_probe_is_proven_by_its_consumers(tmp_path: pathlib.
     assert back is not None
     assert rows(back)["echo#3@lb2/admit"].needs == ("echo-api@ctl2.billing/test",)
     assert rows(back)["echo#2@lb2/admit"].unless_begun == ("echo-api@ctl1/revert",), "its consumers have proven the new one"
+    shown = overview.Shown(run, bad.store.plan(run.id), back, bad.store.entries(run.id), False)
+    document = overview.document("dummy", [shown], 0.0)
+    knowledge.validate(document, "status", "status")
+    assert document["runs"][0]["checks"] == [
+        {"check": "billing", "way": "out", "code": "", "instances": ["echo-api@ctl1"]},
+        {"check": "billing", "way": "out", "code": "check.failed", "instances": ["echo-api@ctl2"]},
+        {"check": "billing", "way": "back", "code": "", "instances": ["echo-api@ctl2", "echo-api@ctl1"]},
+    ]
+    assert "    check billing: FAILED (check.failed) for echo-api@ctl2" in overview.lines(document)
 
 
 @pytest.mark.parametrize("managed", [True, False])

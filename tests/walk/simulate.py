@@ -107,6 +107,10 @@ class Cloud:
         there = (self.apps, self.balancers, self.schemas, self.files, self.databases, self.places, self.contents, self.releases)
         return copy.deepcopy((*there, self.answers))
 
+    def copy(self) -> Cloud:
+        """The cloud as it is, for another walk; what fails fails there too."""
+        return copy.deepcopy(self, {id(self.fails): self.fails})
+
     def act(self, step: model.Step, args: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
         """What a driver does, in the order of docs/drivers.md."""
         name = "%s:%s" % (step.way, step.id)
@@ -301,8 +305,8 @@ class Walk:
         side_by_side(made)
         return made
 
-    def playbook(self, die_at: str = "") -> model.Run:
-        """Open, fetch, forward, back, close. ``die_at`` is POINT:WAY:STEP."""
+    def playbook(self, die_at: str = "", at: t.Callable[[str], None] | None = None) -> model.Run:
+        """Open, fetch, forward, back, close. ``die_at`` is POINT:WAY:STEP; ``at`` is called with every such point."""
         runs = self.store.runs(self.record.cloud)
         run = next((run for run in runs if run.state in model.OPEN_STATES), None)
         if run is None:
@@ -314,7 +318,7 @@ class Walk:
             made = self.store.plan(run.id)
         roles = phases(self.verb)
         former = journaled._point
-        journaled._point = _dying(die_at)
+        journaled._point = _passing(at or _dying(die_at))
         try:
             if run.state == "running":
                 for word in play_words("_fetch.yml"):
@@ -332,7 +336,7 @@ class Walk:
     def _play(self, run: model.Run, made: model.Plan, way: str, phase: str) -> None:
         mine = rows(made)
         for batch in control.unfinished(made, self.store.entries(run.id), way):
-            if not control.gate(self.store.run(run.id), run.token, way).go:
+            if not doors.gate(self.store, run.id, run.token, way).go:
                 return
             for word in play_words("_walk.yml", phase):
                 self._all(run, way, word, list(batch), mine)
@@ -374,9 +378,13 @@ def side_by_side(made: model.Plan) -> None:
             assert not (same and words.get(need) == step.do), "%s waits for %s, which runs at the same time" % (step.id, need)
 
 
-def _dying(die_at: str) -> t.Callable[[str, model.Step], None]:
-    def point(name: str, step: model.Step) -> None:
-        if die_at == "%s:%s:%s" % (name, step.way, step.id):
+def _passing(at: t.Callable[[str], None]) -> t.Callable[[str, model.Step], None]:
+    return lambda name, step: at("%s:%s:%s" % (name, step.way, step.id))
+
+
+def _dying(die_at: str) -> t.Callable[[str], None]:
+    def point(name: str) -> None:
+        if name == die_at:
             raise DiedError(die_at)
 
     return point

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import os
 import pathlib
+import sqlite3
 import tempfile
 import typing as t
 
@@ -179,13 +180,9 @@ def make_life(folder: pathlib.Path, case: str) -> Walk:
 def test_dying_anywhere_in_a_life_ends_where_the_undisturbed_run_ends(folder: pathlib.Path, case: str) -> None:
     state = LIVES[case][3]
     calm = make_life(folder / "calm", case)
-    assert calm.playbook().state == state
-    todo = points(calm)
+    todo = left_by_deaths(calm, folder, state)
     assert len(todo) > 2 * (len(journaled.POINTS) - 1), "two steps at least"
-    for number, point in enumerate(todo):
-        walk = make_life(folder / str(number), case)
-        with pytest.raises(DiedError):
-            walk.playbook(die_at=point)
+    for point, walk in todo:
         assert walk.playbook().state == state, point
         assert walk.cloud.state() == calm.cloud.state(), point
         done = [act for act in walk.cloud.acts if not act.endswith("(fails)")]
@@ -219,7 +216,7 @@ def test_dying_anywhere_in_operation_ends_where_the_undisturbed_run_ends(folder:
     verb, _drift, _fails, state = CARES[case]
     calm = make_care(folder / "calm", case)
     begun = calm.cloud.state()
-    assert calm.playbook().state == state
+    todo = left_by_deaths(calm, folder, state)
     if state == "rolled_back":
         assert calm.cloud.state() == begun, "what was there before is put back"
     elif verb == "clean":
@@ -230,10 +227,7 @@ def test_dying_anywhere_in_operation_ends_where_the_undisturbed_run_ends(folder:
         assert calm.cloud.files["keystone-api@ctl2"] == "r1"
         assert {server["admin"] for server in calm.cloud.balancers["lb1"].values()} == {0}
         assert not calm.plan().steps, "nothing is left to do"
-    for number, point in enumerate(points(calm)):
-        walk = make_care(folder / str(number), case)
-        with pytest.raises(DiedError):
-            walk.playbook(die_at=point)
+    for point, walk in todo:
         assert walk.playbook().state == state, point
         assert walk.cloud.state() == calm.cloud.state(), point
         done = [act for act in walk.cloud.acts if not act.endswith("(fails)")]
@@ -244,7 +238,7 @@ def test_dying_anywhere_in_operation_ends_where_the_undisturbed_run_ends(folder:
 def test_dying_anywhere_in_a_restore_ends_where_the_undisturbed_run_ends(folder: pathlib.Path, case: str) -> None:
     state = RESTORES[case][1]
     calm = make_restore(folder / "calm", case)
-    assert calm.playbook().state == state
+    todo = left_by_deaths(calm, folder, state)
     served = [server["admin"] for server in calm.cloud.balancers["lb1"].values()]
     ran = {(app["version"], app["running"]) for app in calm.cloud.apps.values()}
     if state == "rolled_back":
@@ -254,10 +248,7 @@ def test_dying_anywhere_in_a_restore_ends_where_the_undisturbed_run_ends(folder:
     else:
         # Nothing of what is not proven on the restored data gets a request.
         assert served == ([0, 8] if "former" in case else [8, 8])
-    for number, point in enumerate(points(calm)):
-        walk = make_restore(folder / str(number), case)
-        with pytest.raises(DiedError):
-            walk.playbook(die_at=point)
+    for point, walk in todo:
         assert walk.playbook().state == state, point
         assert walk.cloud.state() == calm.cloud.state(), point
         done = [act for act in walk.cloud.acts if not act.endswith("(fails)")]
@@ -270,7 +261,7 @@ def test_dying_anywhere_while_configuration_changes_ends_where_the_undisturbed_r
     calm = make_configured(folder / "calm", case)
     before = (calm.cloud.apps, calm.cloud.files, calm.cloud.balancers)
     begun = copy.deepcopy(before)
-    assert calm.playbook().state == state
+    todo = left_by_deaths(calm, folder, state)
     if state == "rolled_back":
         assert before == begun, "the former release, on the former configuration"
     else:
@@ -278,10 +269,7 @@ def test_dying_anywhere_while_configuration_changes_ends_where_the_undisturbed_r
         assert {(app["version"], app["running"]) for app in calm.cloud.apps.values()} == {(wanted, True)}
         assert set(calm.cloud.files.values()) == {"r1"}
         assert {server["admin"] for server in calm.cloud.balancers["lb1"].values()} == {0}
-    for number, point in enumerate(points(calm)):
-        walk = make_configured(folder / str(number), case)
-        with pytest.raises(DiedError):
-            walk.playbook(die_at=point)
+    for point, walk in todo:
         assert walk.playbook().state == state, point
         assert walk.cloud.state() == calm.cloud.state(), point
 
@@ -303,15 +291,12 @@ def make_configured(folder: pathlib.Path, case: str) -> Walk:
 def test_dying_anywhere_in_an_outage_ends_where_the_undisturbed_run_ends(folder: pathlib.Path, case: str) -> None:
     fails, state = OFFLINES[case]
     calm = make_offline(folder / "calm", fails)
-    assert calm.playbook().state == state
+    todo = left_by_deaths(calm, folder, state)
     version = "24.1.0" if state == "succeeded" else "23.0.2"
     assert {(app["version"], app["running"]) for app in calm.cloud.apps.values()} == {(version, True)}
     assert {server["admin"] for server in calm.cloud.balancers["lb1"].values()} == {0}
     assert not calm.cloud.answers, "nobody is told to come back later any more"
-    for number, point in enumerate(points(calm)):
-        walk = make_offline(folder / str(number), fails)
-        with pytest.raises(DiedError):
-            walk.playbook(die_at=point)
+    for point, walk in todo:
         assert walk.playbook().state == state, point
         assert walk.cloud.state() == calm.cloud.state(), point
         done = [act for act in walk.cloud.acts if not act.endswith("(fails)")]
@@ -339,6 +324,21 @@ def make_restore(folder: pathlib.Path, case: str) -> Walk:
     return walk
 
 
+def left_by_deaths(calm: Walk, folder: pathlib.Path, state: str) -> list[tuple[str, Walk]]:
+    """Go the undisturbed walk, which ends as ``state``; every point of it, with a walk that begins from what a death there leaves."""
+    left: dict[str, Walk] = {}
+
+    def keep(point: str) -> None:
+        path = folder / ("%d.db" % len(left))
+        here, there = sqlite3.connect(calm.store.url.removeprefix("sqlite:///")), sqlite3.connect(path)
+        with contextlib.closing(here), contextlib.closing(there):
+            here.backup(there)
+        left.setdefault(point, dataclasses.replace(calm, cloud=calm.cloud.copy(), store=Store("sqlite:///%s" % path)))
+
+    assert calm.playbook(at=keep).state == state
+    return [(point, left[point]) for point in points(calm)]
+
+
 def points(walk: Walk) -> list[str]:
     """Every point of every step that the undisturbed run came to, out and back.
 
@@ -355,13 +355,9 @@ def points(walk: Walk) -> list[str]:
 def die_everywhere(folder: pathlib.Path, case: str, **more: t.Any) -> None:
     state = CASES[case][2]
     calm = make(folder / "calm", case, **more)
-    assert calm.playbook().state == state
-    todo = points(calm)
+    todo = left_by_deaths(calm, folder, state)
     assert len(todo) > 3 * (len(journaled.POINTS) - 1), "three steps at least"
-    for number, point in enumerate(todo):
-        walk = make(folder / str(number), case, **more)
-        with pytest.raises(DiedError):
-            walk.playbook(die_at=point)
+    for point, walk in todo:
         assert walk.playbook().state == state, point
         if state == "frozen" and point in ("after_intent:out:echo-api@ctl2/change", "after_act:out:echo-api@ctl2/change"):
             # Whether the act that was cut did anything nobody knows: here, and only here, the server stays out of traffic.

@@ -23,6 +23,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._files.view import
     make_plan,
     rotated_away,
     user_in_use,
+    with_kin,
 )
 from ansible_collections.osops.lifecycle.plugins.module_utils._files.wanted import Place, Wanted, check_revision, parse
 from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Act, Report, Terms
@@ -50,6 +51,8 @@ class _Files:
     def __call__(self, terms: Terms, report: Report) -> Verdict:
         books = self.books
         manifest = books.read()
+        if not self.present:
+            manifest = dataclasses.replace(manifest, held=with_kin(manifest.held))
         asked = books.load(self.revision) if self.revision else self.asked
         view = View.take(books, manifest, asked)
         report.before = report.after = view.state()

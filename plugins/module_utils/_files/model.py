@@ -22,7 +22,8 @@ MACHINE_ID = "/etc/machine-id"
 class Entry:
     """One path as it is to be. ``once``: written when missing, and not looked into after. ``secret``: never shown.
 
-    A file without ``sha256`` is one that is written once and had been rotated away when its revision was kept.
+    A file without ``sha256`` is one that is written once and had been rotated away when its revision was kept. ``kin``: not
+    written by us, but by the service beside files that are written once; it goes when everything goes, and comes back with it.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Entry:
     sha256: str = ""
     once: bool = False
     secret: bool = False
+    kin: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +81,11 @@ class Owned:
         """A short name of the whole content.
 
         It is keyed with the machine's id: it leaves the host in answers, and must not let anybody try passwords against
-        it elsewhere. What is in a file that is written once changes without us, so it is not part of the name.
+        it elsewhere. What is in a file that is written once changes without us, so it is not part of the name, and neither
+        are its kin.
         """
-        lines = {path: [e.kind, e.mode, e.owner, e.group, "once" if e.once else e.sha256] for path, e in self.entries.items()}
+        ours = {path: e for path, e in self.entries.items() if not e.kin}
+        lines = {path: [e.kind, e.mode, e.owner, e.group, "once" if e.once else e.sha256] for path, e in ours.items()}
         user = [self.user.name, self.user.home] if self.user else None
         text = json.dumps([lines, user, self.unit], sort_keys=True)
         return hmac.new(_machine_key(), text.encode("utf-8"), hashlib.sha256).hexdigest()[:12]

@@ -22,14 +22,15 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scru
 _DIFF_LINES = 400
 
 
+def same_rights(seen: disk.Seen, entry: Entry) -> bool:
+    """True when what stands there is of the kind of the entry, and has its mode, owner and group."""
+    rights = (entry.kind, entry.mode, disk.uid_of(entry.owner), disk.gid_of(entry.group))
+    return (seen.kind, seen.mode, seen.uid, seen.gid) == rights
+
+
 def equal(seen: disk.Seen, entry: Entry) -> bool:
     """True when what stands there is the entry, to the last byte and bit."""
-    return (seen.kind, seen.mode, seen.uid, seen.gid) == (
-        entry.kind,
-        entry.mode,
-        disk.uid_of(entry.owner),
-        disk.gid_of(entry.group),
-    ) and (entry.kind == "folder" or seen.entry(entry).sha256 == entry.sha256)
+    return same_rights(seen, entry) and (entry.kind == "folder" or seen.entry(entry).sha256 == entry.sha256)
 
 
 def _left_by_us(seen: disk.Seen, claims: list[Entry]) -> bool:
@@ -198,6 +199,24 @@ def make_plan(view: View) -> Plan:
     return plan
 
 
+def with_kin(held: Owned) -> Owned:
+    """With what the service itself has put beside files that are written once, as a rotation puts a new key beside the old ones.
+
+    Only into a folder of ours in which we wrote nothing else, and only files with owner, group and mode of one that we wrote.
+    """
+    kin = {}
+    for folder in held.folders():
+        mine = [entry for path, entry in held.entries.items() if os.path.dirname(path) == folder]
+        if not mine or not all(entry.once for entry in mine):
+            continue
+        for path in ("%s/%s" % (folder, name) for name in disk.names_in(folder)):
+            seen = disk.look(path) if path not in held.entries else disk.MISSING
+            like = next((entry for entry in mine if same_rights(seen, entry)), None)
+            if seen.kind == "file" and like:
+                kin[path] = dataclasses.replace(like, sha256="", kin=True)
+    return dataclasses.replace(held, entries={**held.entries, **kin})
+
+
 def rotated_away(view: View) -> set[str]:
     """Files that are written once and were taken away since, by whoever looks after them: a sister of them is still there.
 
@@ -223,6 +242,8 @@ def _plan_paths(view: View, plan: Plan) -> None:
     stay: dict[str, Entry] = {}
     # What lies deeper comes first: a folder goes when all that it holds has gone.
     for path in sorted(view.manifest.paths() - set(plan.target.entries), reverse=True):
+        if not plan.removed and all(claim.kin for claim in view.manifest.claims(path)):
+            continue  # Back from a revision: from now on it is the service's alone again.
         if view.words[path] in ("foreign", "same"):
             plan.left_over.append("%s: it is not what we made (%s)." % (path, view.seen[path].what or "somebody replaced it"))
         elif view.seen[path].kind == "folder":

@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import multiprocessing
+import os
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.rig.snapshot import logins_of
 
 PATH = "/opt/osops/keystone"
 # When a module that switches a unit is killed: NAME -> what is seen on the host then.
@@ -24,7 +29,40 @@ MOMENTS = {
     "it starts": 'test "$(systemctl show -P ActiveState %s)" = activating',
     "it loads": 'test "$(systemctl show -P ActiveState %s)" = activating && sleep .5',
 }
-HOST = "ctl3"
+# Its instance stops and starts: who runs tests on two hosts at the same time gives each its own. ctl2 serves all the while.
+HOST = os.environ.get("OSOPS_RIG_HOST", "ctl3")
+
+
+# A new process for every call, as on a command line, but of one that has loaded Ansible already: that is most of what a call costs.
+LOADED = multiprocessing.get_context("forkserver")
+LOADED.set_forkserver_preload(["pytest", "ansible.cli.adhoc"])
+
+
+def _ansible(argv: list[str], out: str) -> None:
+    from ansible.cli import adhoc  # not into the tests' own process
+
+    os.setsid()
+    for number, path in enumerate((os.devnull, out, out)):
+        os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), number)
+    adhoc.main(argv)
+
+
+class Call:
+    """One ``ansible`` that runs."""
+
+    def __init__(self, argv: list[str]) -> None:
+        with tempfile.NamedTemporaryFile(delete=False) as out:
+            self.out = Path(out.name)
+        self.process = LOADED.Process(target=_ansible, args=(argv, out.name))
+        self.process.start()
+
+    def said(self, limit_s: float) -> str:
+        """What it had to say, when it has ended."""
+        self.process.join(limit_s)
+        text = self.out.read_text(encoding="utf-8", errors="replace")
+        assert self.process.exitcode is not None, "still running after %.0f s: %s" % (limit_s, text)
+        self.out.unlink()
+        return text
 
 
 class Rig:
@@ -34,29 +72,30 @@ class Rig:
         self.inventory = inventory
         self.repository = repository
         self.vars = yaml.safe_load(inventory.read_text(encoding="utf-8"))["all"]["vars"]
+        self.logins = logins_of(inventory)
         self.recipe = yaml.safe_load((repository / "data" / "recipes" / "keystone.yml").read_text(encoding="utf-8"))
 
     def module(self, host: str, name: str, args: dict[str, Any], check: bool = False) -> dict[str, Any]:
         """Run one module; its whole answer."""
         with tempfile.TemporaryDirectory() as folder:
-            process = self.start(host, name, args, check, folder)
-            out, _none = process.communicate(timeout=1200)
+            out = self.start(host, name, args, check, folder).said(1200)
             answer = Path(folder) / host
             assert answer.is_file(), out
             return dict(json.loads(answer.read_text(encoding="utf-8")))
 
-    def start(self, host: str, name: str, args: dict[str, Any], check: bool = False, tree: str = "") -> subprocess.Popen[str]:
+    def start(self, host: str, name: str, args: dict[str, Any], check: bool = False, tree: str = "") -> Call:
         """Start a module and return at once."""
         argv = ["ansible", host, "-i", str(self.inventory), "-m", name, "-a", json.dumps(args)]
         argv += ["--check"] if check else []
         argv += ["--tree", tree] if tree else []
-        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return Call(argv)
 
     def shell(self, host: str, command: str) -> str:
         """Run a shell command on a host; its output. It must succeed."""
-        answer = self.module(host, "ansible.builtin.shell", {"_raw_params": command, "executable": "/bin/bash"})
-        assert answer.get("rc") == 0, answer
-        return str(answer["stdout"])
+        words = [*self.logins[host], "bash -c " + shlex.quote(command)]
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=1200)
+        assert done.returncode == 0, done
+        return done.stdout.rstrip("\n")
 
     def kill_module(self, host: str, moment: str = "true") -> None:
         """Wait until a module acts on the host (it holds the lock of its scope) and ``moment`` succeeds there, and kill the module.

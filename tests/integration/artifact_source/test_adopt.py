@@ -109,7 +109,7 @@ def test_killed_at_any_moment(
         args = {"state": "active", "release": release, "instance": instance, "expect": other, "deadline": 60}
         first = rig.start(HOST, "osops.lifecycle.artifact_source", args)
         rig.kill_module(HOST, MOMENTS[moment].replace("%s", "keystone-wsgi"))
-        first.communicate(timeout=60)
+        first.said(60)
         answer = rig.source("active", release, instance=instance, expect=other, resume=True)
         assert answer["after"] == state(release, goal), answer
     assert files(rig) == before

@@ -178,7 +178,7 @@ def test_a_password_of_the_index_is_seen_nowhere(rig: Rig, small: dict[str, Any]
         "cat /proc/*/cmdline | tr '\\0' ' '; systemctl show osops-job-trial; "
         "cat /var/lib/osops/jobs/trial/*; journalctl --since -2min; systemctl kill -s KILL osops-job-trial",
     )
-    said, _none = running.communicate(timeout=60)
+    said = running.said(60)
     lines = seen.splitlines()
     assert lines[0] == "active", "the job was not seen running"
     assert lines[1] == "700", "files of a job are for root only"
@@ -193,7 +193,7 @@ def test_killed_in_the_middle_the_next_call_takes_the_job_up(rig: Rig, place: st
     rig.kill_module(HOST, "pgrep -f '[p]ip install'")
     began = rig.shell(HOST, "systemctl is-active osops-job-trial && stat -c %Y /var/lib/osops/jobs/trial/run.py")
     assert began.startswith("active"), "the job ended with the module"
-    assert "CHANGED" not in first.communicate(timeout=60)[0]
+    assert "CHANGED" not in first.said(60)
     second = present(rig, release, place, resume=True, expect={"present": False})
     assert second["after"] == {"present": True}, second
     assert rig.shell(HOST, "stat -c %Y /var/lib/osops/jobs/trial/run.py") == began.split()[1], "the job was started twice"
@@ -212,7 +212,7 @@ def test_a_deadline_stops_the_job_and_leaves_nothing(rig: Rig, small: dict[str, 
 def test_a_job_that_is_killed_is_cut_not_done(rig: Rig, small: dict[str, Any], place: str, silent_index: str) -> None:
     running = rig.start(HOST, "osops.lifecycle.artifact_source", fetch({**small, "index": silent_index}, place))
     wait_for_pip(rig, "systemctl kill -s KILL osops-job-trial")
-    said, _none = running.communicate(timeout=60)
+    said = running.said(60)
     assert "job.cut" in said
     assert left(rig, place) == ""
 
@@ -225,7 +225,7 @@ def test_two_jobs_do_not_build_one_release(rig: Rig, small: dict[str, Any], plac
     answer = present(rig, small, place, job="trial2", scope="another")
     assert answer["verdict"]["code"] == "job.other", answer
     wait_for_pip(rig, "systemctl kill -s KILL osops-job-trial")
-    running.communicate(timeout=60)
+    running.said(60)
 
 
 def test_an_environment_without_its_marker_is_built_again(rig: Rig, small: dict[str, Any], place: str) -> None:

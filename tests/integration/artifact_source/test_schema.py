@@ -116,7 +116,7 @@ def test_killed_in_the_middle_of_expand(rig: Rig, trial: dict[str, Any]) -> None
     rig.shell(HOST, "rm -rf /var/lib/osops/jobs/trial-schema")
     first = rig.start(HOST, "osops.lifecycle.schema_step", args)
     rig.kill_module(HOST, "test -e /var/lib/osops/jobs/trial-schema/output")
-    assert "CHANGED" not in first.communicate(timeout=60)[0]
+    assert "CHANGED" not in first.said(60)
     answer = rig.schema("expand", resume=True, expect={"schema": "expand"}, **trial)
     assert answer["after"]["schema"] == "current", answer
 

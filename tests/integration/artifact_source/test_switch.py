@@ -120,7 +120,7 @@ def test_killed_at_any_moment(rig: Rig, old: dict[str, Any], new: dict[str, Any]
     args = {"state": "active", "release": new, "instance": rig.instance(HOST), "expect": state(old, "27.0.1"), "deadline": 60}
     first = rig.start(HOST, "osops.lifecycle.artifact_source", args)
     rig.kill_module(HOST, MOMENTS[moment].replace("%s", "keystone-api"))
-    first.communicate(timeout=60)
+    first.said(60)
     answer = rig.source("active", new, expect=state(old, "27.0.1"), resume=True)
     assert answer["after"] == state(new, "29.0.2"), answer
 

@@ -103,7 +103,7 @@ def test_the_proof_is_bounded_and_not_root(trial: Rig) -> None:
         "pid=$(pgrep -f '[s]ocket=/var/lib/osops/proof' | head -1); "
         "ps -o user= -p $pid; systemctl show -p MemoryMax,IOWeight,CPUWeight %s; cat /proc/$pid/cgroup" % UNIT,
     )
-    assert "CHANGED" in process.communicate(timeout=300)[0]
+    assert "CHANGED" in process.said(300)
     for word in ("mysql", "MemoryMax=268435456", "IOWeight=20", "CPUWeight=20", UNIT):
         assert word in seen, seen
 
@@ -114,7 +114,7 @@ def test_killed_in_the_middle_of_the_proof(trial: Rig) -> None:
         HOST,
         "for i in $(seq 600); do test -S /var/lib/osops/proof/*/s && break; sleep .05; done; systemctl kill -s KILL %s" % UNIT,
     )
-    assert "job.cut" in process.communicate(timeout=300)[0]
+    assert "job.cut" in process.said(300)
     assert "mysql" not in proofs(trial), "systemd ended all of it"
     answer = backup(trial, expect={"backup": None}, resume=True)
     assert (answer["after"], proofs(trial)) == ({"backup": "one"}, ""), answer
@@ -126,7 +126,7 @@ def test_a_module_that_is_killed_does_not_end_the_job(trial: Rig) -> None:
     process = trial.start(HOST, "osops.lifecycle.mariadb_backup", arguments("present"))
     trial.shell(HOST, "for i in $(seq 600); do test -e /var/backups/osops-trial/one.sql && break; sleep .05; done")
     trial.kill_module(HOST)
-    assert "CHANGED" not in process.communicate(timeout=60)[0]
+    assert "CHANGED" not in process.said(60)
     assert "ActiveState=active" in trial.shell(HOST, "systemctl show -p ActiveState %s" % UNIT)
     answer = backup(trial, expect={"backup": None}, resume=True)
     assert answer["after"] == {"backup": "one"}, answer
@@ -145,7 +145,7 @@ def test_a_restore_that_is_cut_converges(trial: Rig) -> None:
         "for i in $(seq 600); do test -e /var/backups/osops-trial/trial.restoring && ! test -e /var/lib/mysql/trial/newer.frm && break; "
         "sleep .02; done; systemctl kill -s KILL osops-job-restore-one.service",
     )
-    assert "job.cut" in process.communicate(timeout=300)[0]
+    assert "job.cut" in process.said(300)
     answer = backup(trial, "restored", expect=THERE, resume=True)
     assert (answer["after"]["restored"], answer["after"]["torn"]) == ("one", None), answer
     assert answer["lost"]["tables"] == {"newer": {"rows_now": 0, "rows_then": None}}

@@ -177,22 +177,33 @@ def test_rotated_keys_stay_and_are_removed_with_the_rest(desk: Desk) -> None:
     desk.path("fernet-keys/1").unlink()
     desk.path("fernet-keys/0").rename(desk.path("fernet-keys/2"))
     desk.path("fernet-keys/0").write_text("rotated")
+    desk.path("fernet-keys/0").chmod(0o600)
     there = tree(desk.etc)
     assert desk.call(**desk.wanted())["changed"] is False
     changed = desk.call(**desk.wanted("true"))
     assert changed["changed"] is True
     keys = {name: row for name, row in there.items() if "fernet-keys" in name}
     assert {name: row for name, row in tree(desk.etc).items() if "fernet-keys" in name} == keys
+    # A key that the service made goes with them, but not what has another owner or mode.
+    desk.path("fernet-keys/3").write_text("a person's")
+    there = tree(desk.etc)
+    gone = desk.absent(check=True)
+    assert tree(desk.etc) == there
     gone = desk.absent()
-    assert sorted(tree(desk.etc)) == ["keystone", "keystone/fernet-keys", "keystone/fernet-keys/2"]
+    assert sorted(tree(desk.etc)) == ["keystone", "keystone/fernet-keys", "keystone/fernet-keys/3"]
     assert [left.split(":")[0] for left in gone["left_over"]] == [
         str(desk.path("fernet-keys")),
         str(desk.path("").parent / "keystone"),
     ]
-    assert "it still holds 2." in gone["left_over"][0]
+    assert "it still holds 3." in gone["left_over"][0]
     again = desk.absent()
     assert (again["changed"], again["left_over"]) == (False, gone["left_over"])
-    desk.path("fernet-keys/2").unlink()
+    back = desk.call(**gone["undo"])
+    assert (tree(desk.etc), back["after"]["revision"]) == (there, gone["before"]["revision"])
+    # What came back is not taken away by the next change, which knows nothing of it.
+    assert (desk.call(**desk.wanted())["changed"], tree(desk.etc).keys()) == (True, there.keys())
+    desk.absent()
+    desk.path("fernet-keys/3").unlink()
     assert desk.absent()["changed"] is True
     assert tree(desk.etc) == {}
     assert [path for path in desk.root.rglob("*.json") if path.name == "keystone-api.json"] == []

@@ -196,7 +196,7 @@ def test_killed_on_a_real_host_and_called_again(rig: Rig, before: str, state: st
             "for i in $(seq 300); do pid=$(find /proc/[0-9]*/fd -lname /var/lib/osops/fence/trial 2>/dev/null | cut -d/ -f3 | sort -n | head -1);"
             'test -n "$pid" && break; sleep .02; done; sleep %s; kill -9 $pid 2>/dev/null || true' % pause,
         )
-        process.communicate(timeout=60)
+        process.said(60)
         time.sleep(0.5)  # useradd or systemctl, which it had started, may still be at work
     done = call(rig, {**args, "expect": look["before"], "resume": True})
     assert done["verdict"]["outcome"] == "pass", done

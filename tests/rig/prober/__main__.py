@@ -17,7 +17,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from tests.rig.prober import keystone, load, logs
+from tests.rig.prober import keystone, load, logs, placement
 from tests.rig.prober.record import Folder
 from tests.rig.prober.report import report
 
@@ -30,10 +30,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _weights(text: str) -> dict[str, int]:
-    weights = {name: int(value) for name, value in map(_pair, text.split(","))}
-    if unknown := set(weights) - set(keystone.WEIGHTS):
-        raise argparse.ArgumentTypeError("unknown operation %s" % ", ".join(sorted(unknown)))
-    return weights
+    return {name: int(value) for name, value in map(_pair, text.split(","))}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seconds", type=float)
     run.add_argument("--until-file", type=Path)
     run.add_argument("--timeout", type=float, default=10.0)
-    run.add_argument("--weights", type=_weights, default=keystone.WEIGHTS, help="token=10,validate=45,read=30,write=15")
+    run.add_argument("--service", choices=["keystone", "placement"], default="keystone")
+    run.add_argument("--identity", metavar="URL", help="the Keystone that a token for another service comes from")
+    run.add_argument("--weights", type=_weights, help="token=10,validate=45,read=30,write=15")
     run.add_argument("--seed", type=int, default=1)
     run.add_argument(
         "--password-file", type=Path, help="of mode 0600; default: OS_PASSWORD (also OS_USERNAME, OS_PROJECT_NAME, …)"
@@ -69,23 +68,35 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     folder = Folder(args.dir)
     folder.clear()
-    known = keystone.credentials(args.password_file)
+    asked = _asked(args)
+    weights = args.weights or asked.weights
+    if unknown := set(weights) - set(asked.weights):
+        raise keystone.UnusableError("unknown operation %s" % ", ".join(sorted(unknown)))
     wanted = load.Load(
         run="p" + secrets.token_hex(4),
         rate=args.rate,
         balancers={name: url.rstrip("/") for name, url in args.balancer},
-        weights=args.weights,
+        weights=weights,
         timeout=args.timeout,
         seconds=args.seconds,
         until=args.until_file,
         seed=args.seed,
     )
     load.raise_file_limit()
-    asyncio.run(_probe(wanted, keystone.Keystone(known, time.monotonic), folder))
+    asyncio.run(_probe(wanted, asked, folder))
     return _conclude(folder, None)
 
 
-async def _probe(wanted: load.Load, asked: keystone.Keystone, folder: Folder) -> None:
+def _asked(args: argparse.Namespace) -> keystone.Asked:
+    known = keystone.credentials(args.password_file)
+    if args.service == "keystone":
+        return keystone.Keystone(known, time.monotonic)
+    if not args.identity:
+        raise keystone.UnusableError("a token for %s must come from somewhere: give --identity" % args.service)
+    return placement.Placement(placement.token(args.identity.rstrip("/"), known))
+
+
+async def _probe(wanted: load.Load, asked: keystone.Asked, folder: Folder) -> None:
     await load.Prober(wanted, asked, folder).run()
 
 

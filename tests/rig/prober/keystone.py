@@ -55,8 +55,31 @@ def credentials(password_file: Path | None) -> dict[str, str]:
     return known
 
 
+def login(known: t.Mapping[str, str]) -> dict[str, t.Any]:
+    """What is sent for a token."""
+    user = {"name": known["OS_USERNAME"], "domain": {"name": known["OS_USER_DOMAIN_NAME"]}, "password": known["OS_PASSWORD"]}
+    project = {"name": known["OS_PROJECT_NAME"], "domain": {"name": known["OS_PROJECT_DOMAIN_NAME"]}}
+    return {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": {"project": project}}}
+
+
+class Asked(t.Protocol):
+    """A service that is probed: makes requests and judges answers."""
+
+    @property
+    def weights(self) -> t.Mapping[str, int]:
+        """Operation -> its share. The first one is sent to every balancer before the load begins."""
+
+    def request(self, operation: str, probe: str) -> Request:
+        """Return what to send for ``operation``; ``probe`` is the id of this request."""
+
+    def judge(self, operation: str, status: int, headers: t.Mapping[str, str], body: t.Any, probe: str) -> str:
+        """Return "" when the answer is the right one, otherwise the cause of the failure."""
+
+
 class Keystone:
-    """Makes requests and judges answers; keeps the tokens that it was given."""
+    """Keeps the tokens that it was given."""
+
+    weights = WEIGHTS
 
     def __init__(self, known: t.Mapping[str, str], clock: t.Callable[[], float]) -> None:
         self._known = known
@@ -67,9 +90,8 @@ class Keystone:
         self._turn = 0
 
     def request(self, operation: str, probe: str) -> Request:
-        """Return what to send for ``operation``; ``probe`` is the id of this request."""
         if operation == "token":
-            return Request("POST", "/v3/auth/tokens", body=self._login())
+            return Request("POST", "/v3/auth/tokens", body=login(self._known))
         headers = {"X-Auth-Token": self._token(newest=True)}
         if operation == "validate":
             self._turn += 1
@@ -81,7 +103,6 @@ class Keystone:
         raise UnusableError("there is no operation %r" % operation)
 
     def judge(self, operation: str, status: int, headers: t.Mapping[str, str], body: t.Any, probe: str) -> str:
-        """Return "" when the answer is the right one, otherwise the cause of the failure."""
         if status != EXPECTED[operation]:
             return "http_%d" % status
         try:
@@ -104,13 +125,3 @@ class Keystone:
         if not self._tokens:
             raise UnusableError("no token was ever issued")
         return self._tokens[-1 if newest else 0][1]
-
-    def _login(self) -> dict[str, t.Any]:
-        user = {
-            "name": self._known["OS_USERNAME"],
-            "domain": {"name": self._known["OS_USER_DOMAIN_NAME"]},
-            "password": self._known["OS_PASSWORD"],
-        }
-        project = {"name": self._known["OS_PROJECT_NAME"], "domain": {"name": self._known["OS_PROJECT_DOMAIN_NAME"]}}
-        identity = {"methods": ["password"], "password": {"user": user}}
-        return {"auth": {"identity": identity, "scope": {"project": project}}}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.rig.prober.keystone import Keystone, UnusableError
+from tests.rig.prober.keystone import Asked, UnusableError
 from tests.rig.prober.record import Arrival, Folder, Probe, arrivals
 
 HEADER = "X-Probe-Id"
@@ -73,11 +73,11 @@ async def sessions(limit: float) -> t.AsyncIterator[dict[bool, aiohttp.ClientSes
 
 
 class Prober:
-    """One probing: log in through each balancer, then send until told to stop."""
+    """One probing: the first operation through each balancer, which logs in where that is one, then send until told to stop."""
 
-    def __init__(self, load: Load, keystone: Keystone, folder: Folder) -> None:
+    def __init__(self, load: Load, asked: Asked, folder: Folder) -> None:
         self._load = load
-        self._keystone = keystone
+        self._asked = asked
         self._folder = folder
         self._stop = asyncio.Event()
         self._last = 0.0
@@ -89,11 +89,11 @@ class Prober:
             loop.add_signal_handler(number, self._stop.set)
         async with sessions(self._load.timeout) as clients:
             for count, balancer in enumerate(self._load.balancers):
-                arrival = Arrival(count, 0.0, "token", balancer, fresh=True)
+                arrival = Arrival(count, 0.0, next(iter(self._asked.weights)), balancer, fresh=True)
                 probe = await self._send(clients, arrival, "%s-setup-%d" % (self._load.run, count), time.time(), time.monotonic())
                 if probe.failure:
                     raise UnusableError(
-                        "no token through %s (%s): %s" % (balancer, self._load.balancers[balancer], probe.failure)
+                        "no %s through %s (%s): %s" % (arrival.operation, balancer, self._load.balancers[balancer], probe.failure)
                     )
             wall, start = time.time(), time.monotonic()
             about = {key: getattr(self._load, key) for key in ("run", "rate", "timeout", "seed")}
@@ -138,7 +138,7 @@ class Prober:
         self, clients: dict[bool, aiohttp.ClientSession], arrival: Arrival, name: str, due_wall: float, due: float
     ) -> Probe:
         """Send one request; ``due`` is on the monotonic clock, ``due_wall`` the same moment on the wall clock."""
-        request = self._keystone.request(arrival.operation, name)
+        request = self._asked.request(arrival.operation, name)
         late = time.monotonic() - due
         status: int | None = None
         try:
@@ -151,7 +151,7 @@ class Prober:
             ) as response:
                 status = response.status
                 text = await response.read()
-                failure = self._keystone.judge(arrival.operation, status, response.headers, _json(text), name)
+                failure = self._asked.judge(arrival.operation, status, response.headers, _json(text), name)
         except (aiohttp.ClientError, TimeoutError) as exc:
             # An answer that broke off in the middle has a status, and is a failure all the same.
             failure = cause_of(exc)

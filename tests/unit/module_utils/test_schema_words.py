@@ -69,7 +69,9 @@ HEADS = {"folder": "keystone/versions", "expand": "EXPAND_HEAD", "contract": "CO
 
 
 @pytest.mark.parametrize(
-    "row", [{"folder": "x"}, {**HEADS, "folder": "/etc"}, {**HEADS, "expand": "../../x"}, {**HEADS, "more": "x"}], ids=str
+    "row",
+    [{}, {"folder": "x", "expand": "y"}, {**HEADS, "folder": "/etc"}, {**HEADS, "expand": "../../x"}, {**HEADS, "more": "x"}],
+    ids=str,
 )
 def test_heads_that_are_none_are_named(row: dict[str, Any]) -> None:
     with pytest.raises(BadInputError, match=r"commands\.check\.heads"):
@@ -107,6 +109,49 @@ def test_the_schema_is_judged_by_its_revisions(
     tools = Tools(params)
     monkeypatch.setattr(tools, "database", lambda _wanted, _terms: {"heads": there})
     assert tools.ask("check", Terms(False, None, False, Deadline(5)))[0] == word
+
+
+ROW = [
+    ("aa_first", 'revision = "aa"\ndown_revision = None\n'),
+    ("bb_second", "revision: str = 'bb'\ndown_revision: str = 'aa'\n"),
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "there", "word"),
+    [
+        (ROW, [], "expand"),
+        (ROW, ["aa"], "expand"),
+        (ROW, ["bb"], "current"),
+        (ROW, ["cc"], "refuse"),
+        ([*ROW, ("cc_fork", 'revision = "cc"\ndown_revision = "aa"\n')], ["bb"], "schema.no_heads"),
+        ([], [], "schema.no_heads"),
+    ],
+)
+def test_one_row_of_revisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str]], there: list[str], word: str
+) -> None:
+    """The last one is the one that no other is built on; two of them are no row."""
+    place = tmp_path / "releases" / "15.0.0-0123456789ab" / "lib" / "python3.11" / "site-packages" / "placement" / "versions"
+    place.mkdir(parents=True)
+    for name, text in rows:
+        (place / (name + ".py")).write_text(text, encoding="utf-8")
+    (place / "__init__.py").touch()
+    params = {
+        "release": {"id": "15.0.0-0123456789ab"}, "instance": {"path": str(tmp_path), "unit": "", "user": ""}, "secrets": None,
+        "config": {"files": ["/etc/placement/placement.conf"], "option": "--config-file"},
+        "commands": {"check": {"heads": {"folder": "placement/versions"}}},
+        "checks": [{"name": "database", "database": {"section": "placement_database"}}], "database_host": None,
+    }  # fmt: skip
+    tools = Tools(params)
+    monkeypatch.setattr(tools, "database", lambda _wanted, _terms: {"heads": there})
+    terms = Terms(False, None, False, Deadline(5))
+    if word == "schema.no_heads":
+        with pytest.raises(LifecycleError, match="no revisions") as caught:
+            tools.ask("check", terms)
+        assert caught.value.code == word
+    else:
+        assert tools.ask("check", terms)[0] == word
 
 
 def facts(**more: Any) -> dict[str, Any]:
