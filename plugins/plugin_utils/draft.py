@@ -36,6 +36,8 @@ class History:
     """what finalize has closed, the newest first"""
     restored: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     """the backup that the newest run has restored"""
+    stands: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """instance -> version in which the newest run that moved it left it, ``nothing`` where it was removed"""
 
 
 @dataclasses.dataclass

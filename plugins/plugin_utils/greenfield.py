@@ -11,7 +11,15 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import needs
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft, instances, ordered
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Json, Recipe, Service, Step, Traffic
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import (
+    NOTHING,
+    Component,
+    Json,
+    Recipe,
+    Service,
+    Step,
+    Traffic,
+)
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
     balancer,
     balancer_key,
@@ -138,7 +146,7 @@ class _Deploy:
         draft.steps += [dataclasses.replace(step, way_back="removal") for step in [*shares, *found]]
         draft.batches.append(tuple(dict.fromkeys(step.target for step in [*shares, *found])))
         for place in self.new:
-            draft.moves[key_of(place)] = ("nothing", service.release["version"])
+            draft.moves[key_of(place)] = (NOTHING, service.release["version"])
 
     def _data(self, fetched: tuple[str, ...]) -> list[Step]:
         """Database and accounts; then schema and first administrator, where the database is new."""

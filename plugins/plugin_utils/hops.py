@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Recipe, Service
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import NOTHING, Recipe, Service
 
 _PARTS = re.compile(r"\d+|[A-Za-z]+")
 
@@ -26,7 +26,7 @@ def refusals(service: Service, recipe: Recipe, verb: str, running: t.Mapping[str
     wanted = service.release["version"]
     found = []
     for key, version in sorted(running.items()):
-        if version == "nothing":
+        if version == NOTHING:
             continue
         if verb == "upgrade" and order(version) > order(wanted):
             found.append(

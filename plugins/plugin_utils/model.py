@@ -21,6 +21,9 @@ OUT, BACK = "out", "back"
 CHANGING = ("halt", "restore", "install", "init", "change", "repair", "revert", "purge", "remove")
 """Step words after which a service is not what it was."""
 
+NOTHING = "nothing"
+"""The version of an instance of which nothing is there."""
+
 UNDONE = "as it was"
 """The way back of steps that take nothing but time: the same release on the same data goes on."""
 

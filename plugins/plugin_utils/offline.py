@@ -14,7 +14,7 @@ import dataclasses
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import configuration, hops, needs
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft, instances, ordered
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.greenfield import Places, key_of
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import UNDONE, Service, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import NOTHING, UNDONE, Service, Step
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
     backup_key,
     balancer,
@@ -58,7 +58,7 @@ def change(draft: Draft, service: Service) -> None:
         ]
     if draft.limit:
         problems.append("%s: offline stops the whole service; osops_limit cannot be used with it." % service.name)
-    versions = {key: str(draft.seen(key).before.get("version") or "nothing") for key in moving}
+    versions = {key: str(draft.seen(key).before.get("version") or NOTHING) for key in moving}
     draft.refusals += [*problems, *hops.refusals(service, recipe, draft.verb, versions)]
     if draft.refusals:
         return

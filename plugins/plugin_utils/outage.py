@@ -12,7 +12,7 @@ import typing as t
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import configuration, needs
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.greenfield import Places, key_of, not_served, share_of
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Recipe, Service, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import NOTHING, Component, Recipe, Service, Step
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import files_key, share_key
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import (
     ShareSteps,
@@ -77,7 +77,7 @@ class Outage:
         key = key_of(place)
         before = self.draft.seen(key).before
         self.draft.moves[key] = (
-            str(before.get("version") or before.get("release") or "nothing"),
+            str(before.get("version") or before.get("release") or NOTHING),
             self.service.release["version"],
         )
         args = needs.artifact_args(self.draft.record, self.recipe, self.service, component, host)

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Contract, History
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import OUT, Entry, Plan, Run
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.status import where_it_stands
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import data_key, database_target
 
 
@@ -19,10 +20,13 @@ def history(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], now: float) -
     contracts: dict[str, list[tuple[float, str]]] = {}
     backups: dict[str, list[tuple[float, str]]] = {}
     restored: dict[str, str] = {}
+    stands: dict[str, str] = {}
     newest: set[str] = set()
     other: set[str] = set()
     """services whose older runs worked on other data than what is there now"""
     for run, plan, entries in runs:
+        for key, version in where_it_stands(plan, entries).items():
+            stands.setdefault(key, version)
         done = [entry for entry in entries if entry.kind == "done" and entry.way == OUT]
         changed = [entry for entry in done if entry.changed]
         other |= {name for name in run.services if any(entry.step == database_target(name) + "/purge" for entry in changed)}
@@ -51,4 +55,4 @@ def history(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], now: float) -
         name: tuple(Contract(version, next((id_ for at, id_ in backups[name] if at < when), "")) for when, version in found)
         for name, found in contracts.items()
     }
-    return History(settled, closed, restored)
+    return History(settled, closed, restored, stands)

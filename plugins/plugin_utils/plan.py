@@ -19,7 +19,15 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils import (
     upkeep,
 )
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft, History, Leftovers, instances
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Json, Plan, Recipe, Record, Service, digest
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import (
+    NOTHING,
+    Json,
+    Plan,
+    Recipe,
+    Record,
+    Service,
+    digest,
+)
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import Observed
 
 MAKERS: dict[str, t.Callable[[Draft, Service], None]] = {
@@ -75,6 +83,7 @@ def plan(
     names = sorted(record.services, key=lambda name: (known.index(name) if name in known else len(known), name))
     for name in reversed(names) if verb == "remove" else names:
         MAKERS[verb](draft, record.services[name])
+        draft.notes += _dropped(draft, record.services[name])
         if verb in ("upgrade", "rollback"):
             _say(draft, record.services[name])
     return Plan(
@@ -91,6 +100,18 @@ def plan(
         outages=tuple(draft.outages),
         handoff=tuple(draft.handoff),
     )
+
+
+def _dropped(draft: Draft, service: Service) -> list[str]:
+    """Instances that a run of ours has left running and that the record no longer names: nobody would look at them again."""
+    names = {component.name for component in service.components}
+    known = set(instances(service))
+    return [
+        "%s: the record no longer names %s, where a run left %s. It goes on as it is, and no run looks at it; stop it "
+        "by hand, or name it again" % (service.name, key, version)
+        for key, version in sorted(draft.history.stands.items())
+        if key.partition("@")[0] in names and key not in known and version != NOTHING
+    ]
 
 
 def _say(draft: Draft, service: Service) -> None:

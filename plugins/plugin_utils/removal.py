@@ -19,7 +19,7 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.greenfield import 
     not_served,
     share_of,
 )
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Recipe, Service, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import NOTHING, Component, Recipe, Service, Step
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
     backup_key,
     balancer,
@@ -109,7 +109,7 @@ class _Remove:
         draft.steps += steps
         draft.batches.append(tuple(dict.fromkeys(step.target for step in steps)))
         for place in self.ours:
-            draft.moves[key_of(place)] = (str(draft.seen(key_of(place)).before.get("version") or "stopped"), "nothing")
+            draft.moves[key_of(place)] = (str(draft.seen(key_of(place)).before.get("version") or "stopped"), NOTHING)
 
     def _shares(self) -> tuple[list[Step], list[Step]]:
         """Steps that take the traffic away, and steps that take our place in the balancers away."""

@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import configuration, hops, needs, offline, restoring
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Draft, instances
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import Component, Recipe, Seen, Service, Step
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import NOTHING, Component, Recipe, Seen, Service, Step
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.observed import (
     backup_key,
     check_key,
@@ -196,7 +196,7 @@ class _Rolling:
         if self.kinds is None and not seen.would_change and not seen.refused and not self._left_out(service, component, host):
             return False
         self.draft.moves[key] = (
-            str(seen.before.get("version") or seen.before.get("release") or "nothing"),
+            str(seen.before.get("version") or seen.before.get("release") or NOTHING),
             service.release["version"],
         )
         return True

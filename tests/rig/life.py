@@ -226,22 +226,23 @@ def perform(rig: Rig, rate: float, console: Console, to_and_fro: bool = True) ->
         with Load(rig, rig.out / "own", rate, PORT, "green_admin_password") as own:
             loads["own"] = own
             time.sleep(2)
-            rig.want(NEW, config=settings(token={"expiration": LASTS_S}))
-            token = issue(rig)
-            name = "upgrade %s -> %s with configuration, keys rotated" % (OLD, NEW)
-            life.flow(name, "upgrade", "succeeded (exit 0)", own=own, meanwhile=lambda: rotate(rig))
-            life.hold("a token of before is valid on every instance", all(valid(rig, host, token) for host in rig.hosts("green")))
-            life.hold("the new configuration is on both", configured(rig) == [True, True])
-            if to_and_fro:
-                life.loads.append(own)
-                with Neighbour(life, rate) as neighbour:
+            life.loads.append(own)
+            with Neighbour(life, rate) as neighbour:
+                loads["placement"] = neighbour.load
+                rig.want(NEW, config=settings(token={"expiration": LASTS_S}))
+                token = issue(rig)
+                name = "upgrade %s -> %s with configuration, keys rotated" % (OLD, NEW)
+                life.flow(name, "upgrade", "succeeded (exit 0)", meanwhile=lambda: rotate(rig))
+                hosts = rig.hosts("green")
+                life.hold("a token of before is valid on every instance", all(valid(rig, host, token) for host in hosts))
+                life.hold("the new configuration is on both", configured(rig) == [True, True])
+                if to_and_fro:
                     rig.want(OLD, config=settings())
                     life.flow("rollback %s -> %s" % (NEW, OLD), "rollback", "succeeded (exit 0)")
                     life.hold("the former configuration is on both", configured(rig) == [False, False])
                     rig.want(NEW)
                     life.flow("upgrade once more, same configuration", "upgrade", "succeeded (exit 0)")
-                life.loads.remove(own)
-                loads["placement"] = neighbour.load
+            life.loads.remove(own)
             rig.on("green1", EDIT)
             rig.on("lb1", LEAVE_DRAINED % rig.inventory["all"]["vars"]["rig_haproxy_socket"])
             life.flow("a file edited, a server drained: put right", "operational", "succeeded (exit 0)", own=own)
@@ -298,7 +299,7 @@ def show(report: dict[str, t.Any], console: Console) -> None:
     for name in (*head, "left over"):
         table.add_column(name, justify="left" if name in ("flow", "result") else "right", overflow="fold")
     for flow in report["flows"]:
-        own, beside, placement = flow["own"], flow["beside"], flow.get("placement") or {}
+        own, beside, placement = flow["own"], flow["beside"], flow["placement"]
         cells = [
             flow["seconds"],
             flow["result"],
@@ -307,8 +308,8 @@ def show(report: dict[str, t.Any], console: Console) -> None:
             own["longest_gap_s"],
             beside["sent"],
             beside["failed"],
-            placement.get("sent"),
-            placement.get("failed"),
+            placement["sent"],
+            placement["failed"],
         ]
         table.add_row(flow["name"], *("" if cell is None else str(cell) for cell in cells), str(len(flow["left_over"])))
     console.print(table)

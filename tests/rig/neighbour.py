@@ -8,6 +8,7 @@ Keystone 23 and 24 need SQLAlchemy 1.4, Placement 13 and 15 need 2.0. Each goes 
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from tests.rig.snapshot import difference, take
@@ -30,12 +31,12 @@ ITS_OWN = [
     "lb* process haproxy.service child *",
 ]
 LIBRARY = "ls -d /opt/osops/%s/%s-api/lib/python3*/site-packages/[Ss][Qq][Ll][Aa]lchemy-*.dist-info"
+SERIES = re.compile(r"/\w+-(\d+[.]\d+)[.][^/]*$", re.M)
 
 
 def libraries(rig: Rig, host: str) -> list[str]:
     """The series of SQLAlchemy that Keystone and Placement have on a host."""
-    found = [rig.on(host, LIBRARY % (name, name)).strip().rsplit("-", 1)[1] for name in ("keystone", "placement")]
-    return [".".join(version.split(".")[:2]) for version in found]
+    return [series for name in ("keystone", "placement") for series in SERIES.findall(rig.on(host, LIBRARY % (name, name)))]
 
 
 class Neighbour:

@@ -23,6 +23,6 @@ def test_the_whole_life(collections: Path, tmp_path: Path, rig_inventory: Path) 
     show(report, console)
     said = console.file.getvalue()
     assert [flow["name"] for flow in report["flows"] if not flow["good"]] == [], said
-    assert report["failed"] == {"beside": 0, "own": 0}, said
+    assert report["failed"] == {"beside": 0, "own": 0, "placement": 0}, said
     assert report["touched"] == [], said
     assert report["good"]

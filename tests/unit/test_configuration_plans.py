@@ -189,6 +189,18 @@ def test_a_cancelled_run_starts_first_what_it_has_stopped(tmp_path: pathlib.Path
     }
 
 
+def test_an_instance_that_the_record_no_longer_names_is_said(tmp_path: pathlib.Path) -> None:
+    one = walk(tmp_path)
+    assert one.playbook().state == "succeeded"
+    assert not [note for note in one.plan().notes if "no longer names" in note]
+    service = one.record.services["keystone"]
+    (api,) = service.components
+    fewer = dataclasses.replace(service, components=(dataclasses.replace(api, hosts=api.hosts[:2]),))
+    one.record = dataclasses.replace(one.record, services={"keystone": fewer})
+    (note,) = [note for note in one.plan().notes if "no longer names" in note]
+    assert note.startswith("keystone: the record no longer names keystone-api@ctl3, where a run left 24.1.0.")
+
+
 def test_keys_that_rotate_meanwhile_are_nobody_elses_change(tmp_path: pathlib.Path) -> None:
     key = "/etc/keystone/fernet-keys/1"
     before = {**files(), "files": {CONF: "ours", key: "ours"}}
