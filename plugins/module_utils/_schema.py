@@ -40,6 +40,8 @@ class Command:
     rc: t.Mapping[int, str]
     env: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     """environment variable -> name of a secret"""
+    option: str = ""
+    """what hands a configuration file to this command, where it is another option than for the others"""
     heads: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Instead of a program: where the release says which revisions it needs (folder, and the files expand and contract of it)."""
 
@@ -49,7 +51,7 @@ def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Com
     found = {}
     for name, row in rows.items():
         if row.get("heads") is not None:
-            found[name] = Command(name, (), {}, {}, _heads(name, row["heads"]))
+            found[name] = Command(name, (), {}, heads=_heads(name, row["heads"]))
             continue
         argv = tuple(str(part) for part in row.get("argv") or ())
         try:
@@ -65,7 +67,8 @@ def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Com
             raise BadInputError(
                 "commands.%s needs argv, which begins with the plain name of a program, and rc." % name, "schema.input"
             )
-        found[name] = Command(name, argv, words, {str(key): str(value) for key, value in (row.get("env") or {}).items()})
+        env = {str(key): str(value) for key, value in (row.get("env") or {}).items()}
+        found[name] = Command(name, argv, words, env, option=str(row.get("option") or ""))
     return found
 
 
@@ -97,7 +100,7 @@ class Tools:
         self.commands = parse_commands(params["commands"])
         self.secrets: dict[str, str] = {name: str(value) for name, value in (params["secrets"] or {}).items()}
         self.files: list[str] = list(config["files"])
-        self.options = [part for file in self.files for part in (config["option"], file)]
+        self.option: str = config["option"]
         self.folder = os.path.join(_environment.releases_folder(self.path), self.release.id)
 
     def ready(self) -> None:
@@ -121,7 +124,8 @@ class Tools:
             raise LifecycleError(
                 "Release %s has no program %s." % (self.release.id, command.argv[0]), "schema.no_program", "Correct the recipe."
             )
-        arguments = [part for word in command.argv[1:] for part in (self.options if word == "{config}" else [word])]
+        options = [part for file in self.files for part in (command.option or self.option, file)]
+        arguments = [part for word in command.argv[1:] for part in (options if word == "{config}" else [word])]
         return (program, *arguments)
 
     def environment(self, name: str) -> dict[str, str]:
@@ -275,7 +279,8 @@ class _Preflight:
                 problems.append(exc)
         report.after = dict(report.before)
         if not problems:
-            return Verdict("pass", "preflight.passed", "%d checks passed." % len(rows))
+            warns = ["%s warns: %s." % (row["name"], "; ".join(row["said"])) for row in rows if row.get("said")]
+            return Verdict("pass", "preflight.passed", " ".join(["%d checks passed." % len(rows), *warns]))
         first = problems[0]
         failed = [row["name"] for row in rows if row["outcome"] == "fail"]
         code = "unknown_answer" if first.code == "unknown_answer" else "preflight." + failed[0]
@@ -293,6 +298,9 @@ class _Preflight:
         row.update(word=word, rc=done.rc, seconds=round(done.seconds, 1))
         if word in SCHEMA_WORDS:
             report.before["schema"] = word
+        if word == "warning":
+            # Without what a library of the release says of itself.
+            row["said"] = [line for line in tail(scrub(done.out + done.err)) if not line.startswith("INFO:")][-5:]
         if word not in (check.get("accept") or ()):
             explained = (check.get("explain") or {}).get(word) or "%s says %s." % (
                 " ".join(self.tools.commands[check["command"]].argv[:1]) or check["command"],

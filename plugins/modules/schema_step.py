@@ -94,6 +94,7 @@ options:
       - The commands of the recipe by name, each with C(argv) and C(rc). The first word of C(argv) is a program of the release,
         and the word
         C({config}) becomes the configuration files.
+      - With C(option) a command gets them by another option than that of O(config.option).
       - C(rc) gives each return code a word out of V(done), V(current), V(expand), V(contract), V(refuse), V(ok), V(warning) and
         V(failure).
     type: dict
