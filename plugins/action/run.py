@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
             if args["state"] == "shown":
                 return shown.answer(task_vars)
             if args["state"] in ("paused", "cancelled"):
-                return _door.steered(args["state"], task_vars)
+                return _door.steered(args["state"], task_vars, self._task.check_mode)
             if not args["run"]:
                 return _door.nothing_opened()
             store = Store(settings.store)

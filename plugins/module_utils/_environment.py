@@ -21,6 +21,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scru
 
 MARKER = ".osops-complete"
 BUILDER = ".osops-job"
+MADE = ".osops-made"
 # Below this nothing is begun: an environment of an OpenStack service takes 100 to 350 MiB.
 MIN_FREE_BYTES = 400 * 1024 * 1024
 
@@ -36,6 +37,34 @@ def check_path(path: str) -> str:
             "instance.path %r is not a plain absolute path." % (path,), "input.path", "It looks like /opt/osops/keystone."
         )
     return path
+
+
+def make_place(path: str) -> None:
+    """Make PATH/releases. A folder above PATH that was not there gets a mark, so that it goes again with the last that is in it."""
+    missing = []
+    above = os.path.dirname(path)
+    while not os.path.isdir(above):
+        missing.append(above)
+        above = os.path.dirname(above)
+    for folder in reversed(missing):
+        # Another service of this host may be making the same one.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o755)
+            _write(os.path.join(folder, MADE), "")
+    os.makedirs(releases_folder(path), mode=0o755, exist_ok=True)
+
+
+def remove_place(path: str) -> None:
+    """Remove PATH when it is empty, and the folders above it that we made when nothing else is in them."""
+    for empty in (releases_folder(path), path):
+        with contextlib.suppress(OSError):
+            os.rmdir(empty)
+    above = os.path.dirname(path)
+    with contextlib.suppress(OSError):
+        while os.listdir(above) == [MADE]:
+            os.unlink(os.path.join(above, MADE))
+            os.rmdir(above)
+            above = os.path.dirname(above)
 
 
 def is_complete(path: str, identifier: str) -> bool:
@@ -160,7 +189,7 @@ def build(release: Release, path: str, name: str, deadline: Deadline, resume: bo
     """Install the release as a job; returns the seconds it took. On any failure nothing of it is left on the host."""
     folder = os.path.join(releases_folder(path), release.id)
     job = _pip.installation(release, os.path.join(releases_folder(path), release.id), name, source_env)
-    os.makedirs(releases_folder(path), mode=0o755, exist_ok=True)
+    make_place(path)
     _refuse_other_builder(folder, name)
     seen = _job.look(job)
     # Before anything is removed: what lies there may be what that job is building.

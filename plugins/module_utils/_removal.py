@@ -79,9 +79,7 @@ class Gone:
                 _environment.remove(self.path, name)
         for half in _environment.half_removed(self.path):
             shutil.rmtree(half)
-        for empty in (_environment.releases_folder(self.path), self.path):
-            with contextlib.suppress(OSError):
-                os.rmdir(empty)
+        _environment.remove_place(self.path)
 
     def _look(self) -> dict[str, t.Any]:
         link = _environment.linked_release(self.path, self.component)

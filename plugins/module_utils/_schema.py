@@ -324,6 +324,8 @@ class _Step:
         for name in self.then:
             self.tools.environment(name)
         self.when, self.accept = tuple(row["when"]), tuple(row["accept"])
+        checks = [check for check in params["checks"] or () if check.get("command") == self.check]
+        self.explain: dict[str, str] = {word: str(why) for check in checks for word, why in (check.get("explain") or {}).items()}
         self.job = params["job"] or "%s-%s-%s" % (params["service"], self.act, tools.release.id)
 
     def _look(self, terms: Terms) -> tuple[dict[str, t.Any], Done]:
@@ -345,9 +347,8 @@ class _Step:
             return Verdict("pass", "schema.current", "The schema is as this release needs it (%s)." % word)
         if word not in self.when:
             evidence = {"rc": said.rc, "output": tail(scrub(said.out + said.err), 15)}
-            raise LifecycleError(
-                "The schema cannot be moved: its check says %s." % word, "schema.refused", "See the output.", evidence
-            )
+            why = self.explain.get(word) or "its check says %s." % word
+            raise LifecycleError("The schema cannot be moved: %s" % why, "schema.refused", "See the output.", evidence)
         settle(seen, {"schema": self.accept[0]}, terms.expect, terms.resume)
         report.changed, report.after = True, {"schema": self.accept[0]}
         if terms.check:

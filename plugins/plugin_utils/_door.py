@@ -123,8 +123,8 @@ def opened(verb: str, task_vars: t.Any, check_mode: bool) -> Result:
     return {"changed": False, "run": run.id, "token": run.token, **told, **more}
 
 
-def steered(state: str, task_vars: t.Any) -> Result:
-    """Pause or cancel the open run of the services."""
+def steered(state: str, task_vars: t.Any, check_mode: bool) -> Result:
+    """Pause or cancel the open run of the services, or, in check mode, only say what would become of it."""
     settings = doors.Settings.read(task_vars)
     if not doors.store_exists(settings.store):
         return {"changed": False, "runs": [], "lines": ["no run has been made with this store"]}
@@ -133,18 +133,23 @@ def steered(state: str, task_vars: t.Any) -> Result:
     going = [run for run in runs if run.state == "running" or (run.state, state) == ("paused", "cancelled")]
     if not going:
         raise BadInputError("No run of this cloud is going on that could be %s." % state, "run.none")
-    lines = []
+    lines, asked = [], []
     for run in going:
-        if run.state == "paused":  # nobody is at its gate
+        unattended = not doors.alive(run, store.clock())
+        if state == "paused" and unattended:
+            lines.append("run %s: nobody works on it, so it waits already; the same playbook goes on with it" % run.id)
+            continue
+        when = "when its playbook runs again: nobody works on it" if unattended else "before its next batch"
+        says = "is cancelled" if run.state == "paused" else "will be %s %s" % (state, when)
+        if check_mode:
+            says += " (not asked for: this is check mode)"
+        elif run.state == "paused":  # nobody is at its gate
             store.end_run(run.id, run.token, state, control.CANCELLED)
-            lines.append("run %s is cancelled" % run.id)
         else:
             store.ask(run.id, {"paused": "pause", "cancelled": "cancel"}[state])
-            when = (
-                "before its next batch" if doors.alive(run, store.clock()) else "when its playbook runs again: nobody works on it"
-            )
-            lines.append("run %s will be %s %s" % (run.id, state, when))
-    return {"changed": True, "runs": [run.id for run in going], "lines": lines}
+        asked.append(run.id)
+        lines.append("run %s %s" % (run.id, says))
+    return {"changed": bool(asked), "runs": asked, "lines": lines}
 
 
 def nothing_opened() -> Result:

@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import secrets
+import time
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
@@ -30,9 +31,9 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils import (
     status,
 )
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import record as record_file
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import History
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import History, instances
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import acted, last_kinds
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import plan, wanted_hash
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.plan import MAKERS, plan, wanted_hash
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 CONSENTS = {
@@ -58,6 +59,7 @@ class Settings:
     accept_frozen: str = ""
     consents: tuple[str, ...] = ()
     restore: str = ""
+    prior: bool = False
 
     @classmethod
     def read(cls, given: Vars) -> Settings:
@@ -80,6 +82,7 @@ class Settings:
             accept_frozen=str(given.get("osops_accept_frozen") or ""),
             consents=_consents(given.get("osops_consent")),
             restore=_backup(given.get("osops_restore")),
+            prior=_true(given.get("osops_prior")),
         )
 
 
@@ -124,6 +127,10 @@ class Call:
 
     @classmethod
     def make(cls, verb: str, given: Vars, groups: record_file.Groups, address: t.Callable[[str], str]) -> Call:
+        if verb not in MAKERS:
+            raise BadInputError(
+                "osops_plan_verb is %r, for which there is no plan." % verb, "input.verb", "Known are: %s." % ", ".join(MAKERS)
+            )
         settings = Settings.read(given)
         wanted = record_file.load(settings.record, groups, address, settings.services)
         for host in settings.limit:
@@ -134,6 +141,8 @@ class Call:
                 "osops_restore names a backup of one service, and this is %s of %s." % (verb, ", ".join(wanted.services)), "input.restore",
                 "It is for the playbook rollback, with the one service in osops_services.",
             )  # fmt: skip
+        if settings.prior:
+            wanted = _at_prior(verb, wanted, settings)
         return cls(verb, settings, wanted, {name: knowledge.recipe(name, settings.recipes) for name in wanted.services})
 
     @property
@@ -153,7 +162,21 @@ class Call:
         seen = {key: observed.seen(answer) for key, answer in answers.items()}
         limit, consents = self.settings.limit, self.settings.consents
         history, restore = self._history(), self.settings.restore
-        return plan(self.record, self.recipes, seen, self.verb, self._leftovers(), limit, consents, history, restore, stamp)
+        made = plan(self.record, self.recipes, seen, self.verb, self._leftovers(), limit, consents, history, restore, stamp)
+        return dataclasses.replace(made, handoff=(*made.handoff, *self._to_write_down(made)))
+
+    def _to_write_down(self, made: model.Plan) -> list[str]:
+        """What the record has to say after a rollback to the release before, which it does not name."""
+        moved = [
+            service
+            for service in self.record.services.values()
+            if self.settings.prior and any(key in made.moves for key in instances(service))
+        ]
+        return [
+            "the record: services.%s.release is to name %s (or the next upgrade takes this back)"
+            % (service.name, service.release["version"])
+            for service in moved
+        ]
 
     def open(self, answers: t.Mapping[str, t.Mapping[str, t.Any]]) -> tuple[model.Run, model.Plan]:
         """Go on with the open run of these services, or write a new one.
@@ -201,9 +224,7 @@ class Call:
         """What former runs did to these services: see History."""
         if not store_exists(self.settings.store):
             return History()
-        store = Store(self.settings.store)
-        runs = store.runs(self.record.cloud, self.services)  # newest first
-        return past.history(((run, store.plan(run.id), store.entries(run.id)) for run in runs), store.clock())
+        return past.history(_runs(self.settings.store, self.record), time.time())
 
     def _leftovers(self) -> dict[str, dict[str, model.LeftOut]]:
         """Servers that former runs left out of traffic, each with what it was before the one that drained it.
@@ -231,6 +252,28 @@ class Call:
                         for name in step.servers:
                             found.get(key, {}).pop(name, None)
         return found
+
+
+def _runs(url: str, record: model.Record) -> t.Iterator[tuple[model.Run, model.Plan, list[model.Entry]]]:
+    """The runs of the services of a record, the newest first; none where there is no store yet."""
+    store = Store(url) if store_exists(url) else None
+    for run in store.runs(record.cloud, tuple(record.services)) if store else ():
+        yield run, store.plan(run.id), store.entries(run.id)
+
+
+def _at_prior(verb: str, record: model.Record, settings: Settings) -> model.Record:
+    """The record as it would be if it named, for each service, the release before the newest upgrade."""
+    if verb != "rollback":
+        raise BadInputError(
+            "osops_prior asks for the release before, and this is %s." % verb, "input.prior", "It is for the playbook rollback."
+        )
+    found = {
+        service.name: dataclasses.replace(
+            service, release=past.prior(_runs(settings.store, record), service.name, instances(service))
+        )
+        for service in record.services.values()
+    }
+    return dataclasses.replace(record, services=found)
 
 
 def _may_take_back(run: model.Run, services: t.Sequence[str], entries: t.Sequence[model.Entry]) -> None:

@@ -44,7 +44,7 @@ def operational(draft: Draft, service: Service) -> None:
     if problems:
         return
     found = drifts(draft, service)
-    mended = [drift for drift in found if drift.kind in service.repair and drift.key]
+    mended = [drift for drift in found if drift.kind in service.repair and drift.key and _reached(draft, drift.key)]
     kinds: dict[str, set[str]] = {}
     for drift in mended:
         kinds.setdefault(drift.key, set()).add(drift.kind)
@@ -57,6 +57,11 @@ def operational(draft: Draft, service: Service) -> None:
     if kinds:
         rolling.repair(draft, service, kinds)
     _backup(draft, service)
+
+
+def _reached(draft: Draft, key: str) -> bool:
+    """Whether a run that is limited to some hosts may touch an instance."""
+    return not draft.limit or key.rpartition("@")[2] in draft.limit
 
 
 def drifts(draft: Draft, service: Service) -> list[Drift]:

@@ -8,10 +8,38 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Contract, History
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import OUT, Entry, Plan, Run
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import NOTHING, OUT, Entry, Plan, Run
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.status import where_it_stands
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import data_key, database_target
+
+
+def prior(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], service: str, keys: t.Collection[str]) -> dict[str, t.Any]:
+    """The release (version, and id where its hosts know it by one) that the newest upgrade which succeeded has replaced on these instances.
+
+    Rollbacks do not count, so asking twice leads to the same release. Raises BadInputError where there is not one such release.
+    """
+    for run, plan, _entries in runs:
+        changes = [step for step in plan.steps if step.do == "change" and step.target in keys and step.target in plan.moves]
+        if run.verb != "upgrade" or run.state != "succeeded" or not changes:
+            continue
+        former = {(plan.moves[step.target][0], str((step.undo or {}).get("release", {}).get("id") or "")) for step in changes}
+        versions = sorted({version for version, _id in former})
+        if len(former) == 1 and versions != [NOTHING]:
+            ((version, id_),) = former
+            return {"version": version, **({"id": id_} if id_ else {})}
+        raise BadInputError(
+            "Before the upgrade %s the instances of %s were not all on one release (%s)."
+            % (run.id, service, ", ".join(versions)),
+            "input.prior",
+            "Name the release in the record.",
+        )
+    raise BadInputError(
+        "No upgrade of %s has succeeded in this store, so what ran before is not known." % service,
+        "input.prior",
+        "Name the release in the record.",
+    )
 
 
 def history(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], now: float) -> History:

@@ -41,6 +41,8 @@ MAKERS: dict[str, t.Callable[[Draft, Service], None]] = {
     "clean": upkeep.clean,
 }
 """verb -> what it adds to a plan for one service"""
+WHOLE = ("finalize", "backup")
+"""Verbs that touch what all instances of a service share, and nothing else."""
 
 
 def wanted_hash(
@@ -82,6 +84,8 @@ def plan(
     known: list[str] = knowledge.lifecycle()["service_order"]
     names = sorted(record.services, key=lambda name: (known.index(name) if name in known else len(known), name))
     for name in reversed(names) if verb == "remove" else names:
+        if limit and verb in WHOLE:
+            draft.refusals.append("%s: %s is for a whole service; osops_limit cannot be used with it." % (name, verb))
         MAKERS[verb](draft, record.services[name])
         draft.notes += _dropped(draft, record.services[name])
         if verb in ("upgrade", "rollback"):

@@ -9,19 +9,20 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.control import ROLLBACK_ASKED
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import acted, last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Plan, Run
 
 NEXT = {
-    "succeeded": "nothing to do; the way back is the playbook rollback, after the record names the former version",
+    "succeeded": "nothing to do; the way back is the playbook rollback with -e osops_prior=true, or after the record names the former version",
     "paused": "the same playbook again goes on",
     "running": "the same playbook again goes on",
     "rolling_back": "the same playbook again goes on with the way back",
     "rolled_back": "mend what failed, then the same playbook again",
     "refused": "mend what is named above, then the same playbook again; nothing was changed",
     "frozen": "mend what is named above, then the same playbook with -e osops_accept_frozen=%s",
-    "cancelled": "the playbook upgrade or rollback plans anew from what is there",
-    "aborted": "the playbook upgrade or rollback plans anew from what is there",
+    "cancelled": "the same playbook plans anew from what is there",
+    "aborted": "mend what failed, then the same playbook plans anew from what is there",
 }
 
 
@@ -41,7 +42,11 @@ SUCCEEDED = {
 
 def what_next(run: Run) -> str:
     """The next command after a run as it is; ``%s`` in it stands for the run's id."""
-    return SUCCEEDED.get(run.verb, NEXT["succeeded"]) if run.state == "succeeded" else NEXT.get(run.state, "")
+    if run.state == "succeeded":
+        return SUCCEEDED.get(run.verb, NEXT["succeeded"])
+    if run.state == "rolled_back" and run.reason == ROLLBACK_ASKED:
+        return "nothing to do; the playbook %s begins anew" % run.verb
+    return NEXT.get(run.state, "")
 
 
 def where_it_stands(plan: Plan, entries: t.Sequence[Entry]) -> dict[str, str]:
@@ -139,7 +144,8 @@ def on_paper(plan: Plan) -> list[str]:
     lines += ["DRIFT: %s" % drift for drift in plan.drift]
     lines += ["%s: %s -> %s" % (key, old, new) for key, (old, new) in sorted(plan.moves.items())]
     if not plan.batches and not plan.refusals and not plan.drift:
-        lines.append(WELL if plan.verb == "operational" else "nothing to do: all that the record names runs already")
+        well = "nothing to do: all that the record names runs already"
+        lines.append({"operational": WELL, "upgrade": well, "rollback": well, "deploy": well}.get(plan.verb, "nothing to do"))
     rows = {(step.target, step.do): step for step in plan.steps}
     words = list(knowledge.lifecycle()["steps"])
     for step in plan.steps:

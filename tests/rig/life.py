@@ -150,7 +150,7 @@ class Life:
         found = []
         for host in self.rig.hosts(self.rig.group):
             script = (
-                "ls -d /opt/osops/keystone/* /etc/keystone /etc/systemd/system/keystone-api.service 2> /dev/null; "
+                "ls -d /opt/osops /etc/keystone /etc/systemd/system/keystone-api.service 2> /dev/null; "
                 "pgrep -u keystone -l 2> /dev/null; getent passwd keystone; true"
             )
             found += ["%s: %s" % (host, line) for line in self.rig.on(host, script).splitlines()]

@@ -109,7 +109,7 @@ def without_our_releases(rig: Rig) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert rig.on(host, "find %s -mindepth 1 ! -type l 2> /dev/null || true" % HOME) == ""
-        rig.on(host, "rm -rf %s; rmdir --ignore-fail-on-non-empty /opt/osops 2> /dev/null || true" % HOME)
+        rig.on(host, "rm -rf %s /opt/osops/.osops-made; rmdir --ignore-fail-on-non-empty /opt/osops 2> /dev/null || true" % HOME)
 
 
 def test_adopt_upgrade_and_back(untouched: list[str], rig: Rig) -> None:

@@ -257,3 +257,20 @@ def test_cleaning_up_asks_the_driver_and_touches_no_process(tmp_path: pathlib.Pa
     assert "version" not in step.args["release"]
     assert made(one).steps == ()
     assert made(one, {"clean/keystone-api@ctl2": {"unknown": "no answer"}}).refusals == ("clean/keystone-api@ctl2: no answer",)
+
+
+def test_a_run_that_is_limited_tells_of_the_drift_that_it_may_not_reach(tmp_path: pathlib.Path) -> None:
+    one = walk(tmp_path, repair=("process",))
+    seen = one.look()
+    killed = DRIFTS["killed"][0]["keystone-api@ctl2"]
+    seen["keystone-api@ctl2"] = dataclasses.replace(seen["keystone-api@ctl2"], **killed)
+    near, far = (plan(one.record, one.recipes, seen, "operational", limit=[host]) for host in ("ctl2", "ctl1"))
+    assert (len(near.drift), len([note for note in near.notes if note.startswith("put right: ")])) == (0, 1)
+    assert (len(far.drift), [note for note in far.notes if note.startswith("put right: ")], far.steps) == (1, [], ())
+
+
+@pytest.mark.parametrize("verb", ["finalize", "backup"])
+def test_what_is_for_a_whole_service_refuses_a_limit(tmp_path: pathlib.Path, verb: str) -> None:
+    one = walk(tmp_path)
+    refused = plan(one.record, one.recipes, one.look(), verb, limit=["ctl1"]).refusals
+    assert "keystone: %s is for a whole service; osops_limit cannot be used with it." % verb in refused

@@ -73,6 +73,12 @@ def test_pause_of_a_run_that_was_cut_in_the_middle_of_a_batch(worlds: Worlds) ->
     kill_tree(process)
     world.hosts["ctl1"].release()
     cut = Told(world).run
+    assert "run %s: nobody works on it, so it waits already" % cut.id in world.run("pause").out
+    assert (
+        "run %s will be cancelled when its playbook runs again: nobody works on it (not asked" % cut.id
+        in world.run("cancel", "--check").out
+    )
+    assert Told(world).run.asked == ""
     begin = world.written()
     process = world.start("upgrade")
     store = Store(world.store)

@@ -40,6 +40,28 @@ def instance(home: Path) -> _instance.Instance:
     return _instance.Instance("keystone-api", "keystone-api.service", "127.0.0.1:5000", str(home), 60)
 
 
+def test_a_folder_that_was_made_for_a_service_goes_with_the_last_one(tmp_path: Path) -> None:
+    """And one that was there, or that somebody put something into, stays."""
+    there = tmp_path / "opt"
+    there.mkdir()
+    keystone, placement = (str(there / "osops" / "deep" / name) for name in ("keystone", "placement"))
+    for path in (keystone, placement, keystone):
+        _environment.make_place(path)
+    _environment.remove_place(keystone)
+    assert sorted(path.name for path in (there / "osops" / "deep").iterdir()) == [_environment.MADE, "placement"]
+    (there / "osops" / "notes").write_text("a person's")
+    _environment.remove_place(placement)
+    assert sorted(path.name for path in (there / "osops").iterdir()) == [_environment.MADE, "notes"]
+    (there / "osops" / "notes").unlink()
+    _environment.make_place(keystone)
+    (Path(keystone) / "releases" / OLD).mkdir()
+    _environment.remove_place(keystone)
+    assert (Path(keystone) / "releases" / OLD).is_dir(), "what is not empty stays, with all above it"
+    (Path(keystone) / "releases" / OLD).rmdir()
+    _environment.remove_place(keystone)
+    assert list(there.iterdir()) == []
+
+
 def test_complete_is_what_was_built_to_its_end_or_by_somebody_else(home: Path) -> None:
     assert _environment.complete_releases(str(home)) == [OLD, NEW]
     (home / "releases" / NEW / _environment.MARKER).unlink()
