@@ -222,8 +222,6 @@ class Call:
 
     def _history(self) -> History:
         """What former runs did to these services: see History."""
-        if not store_exists(self.settings.store):
-            return History()
         return past.history(_runs(self.settings.store, self.record), time.time())
 
     def _leftovers(self) -> dict[str, dict[str, model.LeftOut]]:
@@ -232,9 +230,9 @@ class Call:
         All runs count, not only the last: one that was refused after a frozen one has not given anything its traffic back.
         """
         found: dict[str, dict[str, model.LeftOut]] = {}
-        if not store_exists(self.settings.store):
+        store = watched(self.settings.store)
+        if store is None:
             return found
-        store = Store(self.settings.store)
         for run in reversed(store.runs(self.record.cloud, self.services)):
             entries = store.entries(run.id)
             for way, made in ((model.OUT, store.plan(run.id)), (model.BACK, store.back(run.id))):
@@ -254,10 +252,22 @@ class Call:
         return found
 
 
+def watched(url: str) -> Store | None:
+    """The store for somebody who only looks, as a plan does; None where no run has been made with it yet."""
+    try:
+        return Store(url, watch=True) if store_exists(url) else None
+    except BadInputError as exc:
+        if exc.code != "store.none":
+            raise
+        return None
+
+
 def _runs(url: str, record: model.Record) -> t.Iterator[tuple[model.Run, model.Plan, list[model.Entry]]]:
     """The runs of the services of a record, the newest first; none where there is no store yet."""
-    store = Store(url) if store_exists(url) else None
-    for run in store.runs(record.cloud, tuple(record.services)) if store else ():
+    store = watched(url)
+    if store is None:
+        return
+    for run in store.runs(record.cloud, tuple(record.services)):
         yield run, store.plan(run.id), store.entries(run.id)
 
 

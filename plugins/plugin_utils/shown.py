@@ -11,7 +11,6 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import doors, overview, record
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
 
 NEWEST = 5
 FORMATS = ("table", "json")
@@ -23,19 +22,14 @@ def answer(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     form, newest = _asked(given)
     cloud = record.cloud_of(settings.record)
     shown: list[overview.Shown] = []
-    now, nothing = time.time(), "no run has been made with this store"
-    try:
-        if doors.store_exists(settings.store):
-            store = Store(settings.store, watch=True)
-            nothing = ""
-            for run in store.runs(cloud, settings.services, newest):
-                made, back, entries = store.plan(run.id), store.back(run.id), store.entries(run.id)
-                shown.append(overview.Shown(run, made, back, entries, doors.alive(run, now)))
-    except BadInputError as exc:
-        if exc.code != "store.none":
-            raise
+    now, store = time.time(), doors.watched(settings.store)
+    if store is not None:
+        for run in store.runs(cloud, settings.services, newest):
+            made, back, entries = store.plan(run.id), store.back(run.id), store.entries(run.id)
+            shown.append(overview.Shown(run, made, back, entries, doors.alive(run, now)))
     told = overview.document(cloud, shown, now)
-    return {"changed": False, "format": form, "status": told, "lines": [nothing] if nothing else overview.lines(told)}
+    lines = overview.lines(told) if store is not None else ["no run has been made with this store"]
+    return {"changed": False, "format": form, "status": told, "lines": lines}
 
 
 def _asked(given: t.Mapping[str, t.Any]) -> tuple[str, int]:
