@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import glob
 import os
-import re
 import time
 import typing as t
 
@@ -27,8 +27,6 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Ve
 WORDS = ("done", "current", "expand", "contract", "refuse", "ok", "warning", "failure")
 SCHEMA_WORDS = ("current", "expand", "contract")
 BRANCHES = ("expand", "contract")
-# How Alembic's files name themselves and the one before them; None is before the first.
-_REVISION = re.compile(r"""^(revision|down_revision)\s*(?::[^=\n]*)?=\s*['"](\w+)['"]""", re.M)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,19 +211,34 @@ def _branches(folder: str, heads: t.Mapping[str, str]) -> tuple[dict[str, str], 
     return wanted, {name.partition("_")[0] for name in names if name.endswith(".py")}
 
 
+def _named(text: str) -> dict[str, t.Any]:
+    """How a file of Alembic names itself and what it is built on. Raises ValueError where that is no plain value."""
+    found = {}
+    try:
+        for node in ast.parse(text).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+            for target in targets:
+                if isinstance(target, ast.Name) and target.id in ("revision", "down_revision") and node.value is not None:
+                    found[target.id] = ast.literal_eval(node.value)
+    except SyntaxError as exc:
+        raise ValueError(str(exc)) from None
+    return found
+
+
 def _single_branch(folder: str) -> tuple[dict[str, str], set[str]]:
     """The same for a release with one row of revisions, which all add: it must have the one that no other is built on.
 
     Raises ValueError where the files are no such row.
     """
     known: set[str] = set()
-    former: set[str] = set()
+    former: set[t.Any] = set()
     for path in glob.glob(os.path.join(folder, "*.py")):
         with open(path, encoding="utf-8") as handle:
-            found = dict(_REVISION.findall(handle.read()))
+            found = _named(handle.read())
         if "revision" in found:
-            known.add(found["revision"])
-            former.add(found.get("down_revision", ""))
+            known.add(str(found["revision"]))
+            down = found.get("down_revision")
+            former.update(down if isinstance(down, (tuple, list)) else [down])
     last = known - former
     if len(last) != 1:
         raise ValueError(folder)
@@ -298,9 +311,16 @@ class _Preflight:
         row.update(word=word, rc=done.rc, seconds=round(done.seconds, 1))
         if word in SCHEMA_WORDS:
             report.before["schema"] = word
-        if word == "warning":
-            # Without what a library of the release says of itself.
-            row["said"] = [line for line in tail(scrub(done.out + done.err)) if not line.startswith("INFO:")][-5:]
+        if word == "warning" and check.get("tell"):
+            lines = (done.out + "\n" + done.err).splitlines()
+            row["said"] = [scrub(line.strip()) for line in lines if check["tell"] in line][-5:]
+            if not row["said"]:
+                # A program that crashes ends like one that warns.
+                raise UnknownAnswerError(
+                    "%s ended like a warning, and warned of nothing." % check["command"],
+                    hint="Unknown is not success. Run it by hand.",
+                    evidence={"command": check["command"], "rc": done.rc},
+                )
         if word not in (check.get("accept") or ()):
             explained = (check.get("explain") or {}).get(word) or "%s says %s." % (
                 " ".join(self.tools.commands[check["command"]].argv[:1]) or check["command"],

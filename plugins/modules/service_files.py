@@ -95,8 +95,7 @@ options:
         description:
           - Write the file when it is missing, and leave it alone afterwards, whatever it holds then. This is for keys that are rotated.
           - When the file was taken away later, and others of the same folder that are written once are there, it stays away.
-          - With O(state=absent) it goes, and so do files beside it that are not of this module, but have the same owner, group and mode,
-            as keys of a rotation have. This is only so in a folder of O(folders) in which all of O(files) are written once.
+          - With O(state=absent) it goes. What a rotation has put beside it goes with O(rotated) only.
         type: bool
         default: false
       content:
@@ -133,6 +132,14 @@ options:
   revision:
     description: Bring back this revision, as C(revision) in RV(before), and RV(revisions), name it, instead of O(files) and the others.
     type: str
+  rotated:
+    description:
+      - With O(state=absent) also take away what the service itself has put beside files that are written once, as a rotation puts a new
+        key beside the old ones, that is files with owner, group and mode of one of them, in a folder of O(folders) in which all of
+        O(files) are written once.
+      - Only where the data that they are for goes too. Otherwise they are the only way to read it.
+    type: bool
+    default: false
   keep:
     description: How many former revisions are kept. With V(0) nothing can be brought back, and nothing is left after O(state=absent).
     type: int
@@ -287,6 +294,7 @@ def main() -> None:
             "secrets": {"type": "dict", "no_log": True},
             "revision": {"type": "str"},
             "keep": {"type": "int", "default": 10},
+            "rotated": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -136,11 +136,10 @@ def steered(state: str, task_vars: t.Any, check_mode: bool) -> Result:
     lines, asked = [], []
     for run in going:
         unattended = not doors.alive(run, store.clock())
-        if state == "paused" and unattended:
-            lines.append("run %s: nobody works on it, so it waits already; the same playbook goes on with it" % run.id)
-            continue
         when = "when its playbook runs again: nobody works on it" if unattended else "before its next batch"
         says = "is cancelled" if run.state == "paused" else "will be %s %s" % (state, when)
+        if state == "paused" and unattended:
+            says = "seems to have nobody who works on it, so it waits already; the same playbook goes on with it"
         if check_mode:
             says += " (not asked for: this is check mode)"
         elif run.state == "paused":  # nobody is at its gate

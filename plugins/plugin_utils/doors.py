@@ -277,12 +277,14 @@ def _at_prior(verb: str, record: model.Record, settings: Settings) -> model.Reco
         raise BadInputError(
             "osops_prior asks for the release before, and this is %s." % verb, "input.prior", "It is for the playbook rollback."
         )
-    found = {
-        service.name: dataclasses.replace(
-            service, release=past.prior(_runs(settings.store, record), service.name, instances(service))
-        )
-        for service in record.services.values()
-    }
+    known = watched(settings.store)
+    runs = known.runs(record.cloud, tuple(record.services)) if known is not None else []
+    if any(run.state in model.OPEN_STATES and run.verb == "upgrade" for run in runs):
+        return record  # It is taken back, whatever was before.
+    found = {}
+    for name, service in record.services.items():
+        release = past.prior(_runs(settings.store, record), name, instances(service))
+        found[name] = dataclasses.replace(service, release=release)
     return dataclasses.replace(record, services=found)
 
 

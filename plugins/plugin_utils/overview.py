@@ -74,7 +74,7 @@ def _run(one: Shown, now: float, newest: bool) -> dict[str, t.Any]:
             {"step": act.step, "way": act.way, "seconds": round(act.seconds, 1), "deadline": round(act.deadline_s, 1)}
             for act in seen.in_hand
         ],
-        "checks": status.checks(one.plan, one.back, one.entries),
+        "checks": status.checks(one.plan, one.back, one.entries, held),
         "out_of_traffic": status.left_out(one.plan, one.back, one.entries),
         "notes": list(one.back.notes) if one.back else [],
         "stands": dict(sorted(status.where_it_stands(one.plan, one.entries).items())),

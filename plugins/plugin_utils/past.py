@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
+from ansible_collections.osops.lifecycle.plugins.module_utils._release import release_id
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Contract, History
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import NOTHING, OUT, Entry, Plan, Run
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.status import where_it_stands
@@ -18,28 +19,47 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils.steps import data_
 def prior(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], service: str, keys: t.Collection[str]) -> dict[str, t.Any]:
     """The release (version, and id where its hosts know it by one) that the newest upgrade which succeeded has replaced on these instances.
 
-    Rollbacks do not count, so asking twice leads to the same release. Raises BadInputError where there is not one such release.
+    Rollbacks do not count, so asking twice leads to the same release; nor does what was before the service was deployed anew. Raises
+    BadInputError where there is not one such release.
     """
     for run, plan, _entries in runs:
-        changes = [step for step in plan.steps if step.do == "change" and step.target in keys and step.target in plan.moves]
-        if run.verb != "upgrade" or run.state != "succeeded" or not changes:
+        if run.state != "succeeded" or not any(key in plan.moves for key in keys):
             continue
-        former = {(plan.moves[step.target][0], str((step.undo or {}).get("release", {}).get("id") or "")) for step in changes}
-        versions = sorted({version for version, _id in former})
+        if run.verb in ("deploy", "remove"):
+            break
+        if run.verb != "upgrade":
+            continue
+        former = {_former(plan, key) for key in keys if key in plan.moves} - {None}
+        versions = sorted({release[0] for release in former if release})
         if len(former) == 1 and versions != [NOTHING]:
-            ((version, id_),) = former
+            ((version, id_),) = [release for release in former if release]
             return {"version": version, **({"id": id_} if id_ else {})}
-        raise BadInputError(
-            "Before the upgrade %s the instances of %s were not all on one release (%s)."
-            % (run.id, service, ", ".join(versions)),
-            "input.prior",
-            "Name the release in the record.",
-        )
+        if former:
+            raise BadInputError(
+                "Before the upgrade %s the instances of %s were not all on one release (%s)."
+                % (run.id, service, ", ".join(versions)),
+                "input.prior",
+                "Name the release in the record.",
+            )
     raise BadInputError(
         "No upgrade of %s has succeeded in this store, so what ran before is not known." % service,
         "input.prior",
         "Name the release in the record.",
     )
+
+
+def _former(plan: Plan, key: str) -> tuple[str, str] | None:
+    """Version and id that an instance had before an upgrade; None where it had the wanted one already, and only came back to traffic."""
+    steps = {step.do: step for step in plan.steps if step.target == key}
+    change = steps.get("change")
+    if change is None:
+        return None
+    old, new = plan.moves[key]
+    # With an outage it is the halt that knows what to start again.
+    undo = change.undo or (steps["halt"].undo if "halt" in steps else None) or {}
+    id_, lock = str((undo.get("release") or {}).get("id") or ""), str(change.args["release"].get("lock") or "")
+    same = old == new and id_ == (release_id(new, lock) if lock else new)
+    return None if same else (old, id_)
 
 
 def history(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], now: float) -> History:

@@ -176,11 +176,13 @@ class _Remove:
 
     def _instance(self, component: Component, host: str, ready: tuple[str, ...]) -> list[Step]:
         key = instance_key(component.name, host)
-        files = needs.files_args(self.draft.record, self.recipe, self.service, component, host)
+        files = away(needs.files_args(self.draft.record, self.recipe, self.service, component, host))
+        if PURGE_DATA in self.draft.consents:
+            files["rotated"] = True  # Data that stays can only be read with today's keys.
         args = needs.artifact_args(self.draft.record, self.recipe, self.service, component, host)
         stop = FILES_S + self.recipe.stop_s(component.name)
         return [
-            Step(key + "/purge", key, host, "delete", "purge", self.recipe.module("files"), away(files), needs=ready, deadline_s=stop,
+            Step(key + "/purge", key, host, "delete", "purge", self.recipe.module("files"), files, needs=ready, deadline_s=stop,
                  way_back="deploy"),
             Step(key + "/remove", key, host, "delete", "remove", self.service.driver, gone(args), needs=(key + "/purge",),
                  deadline_s=CHANGE_S, way_back="deploy"),

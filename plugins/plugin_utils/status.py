@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.control import ROLLBACK_ASKED
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.control import ROLLBACK_ASKED, open_intents
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.journaled import acted, last_kinds
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import BACK, OUT, Entry, Plan, Run
 
@@ -97,13 +97,16 @@ def last_lines(run: Run, plan: Plan, back: Plan | None, entries: t.Sequence[Entr
     return [*lines, "next: %s" % (hint % run.id if "%s" in hint else hint)]
 
 
-def checks(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[dict[str, t.Any]]:
-    """What the consumers' checks said: one row for each check, way and outcome, with the instances that it asked."""
+def checks(plan: Plan, back: Plan | None, entries: t.Sequence[Entry], held: bool = False) -> list[dict[str, t.Any]]:
+    """What the consumers' checks said: one row for each check, way and outcome, with the instances that it asked.
+
+    In a run that is ``held``, one without an answer is still being asked, and left out.
+    """
     found: dict[tuple[str, str, str], list[str]] = {}
     for way, made in ((OUT, plan), (BACK, back)):
         last = {entry.step: entry for entry in entries if entry.way == way}
         for step in made.steps if made else ():
-            if step.of and step.id in last:
+            if step.of and step.id in last and not (held and last[step.id].kind == "intent"):
                 entry = last[step.id]
                 code = "" if entry.kind == "done" else entry.verdict.get("code") or "no answer"
                 found.setdefault((step.target[len(step.of) + 1 :], way, code), []).append(step.of)
@@ -131,9 +134,18 @@ def left_out(plan: Plan, back: Plan | None, entries: t.Sequence[Entry]) -> list[
 
 
 def halfway(plan: Plan, entries: t.Sequence[Entry]) -> bool:
-    """Whether something waits for the end of its batch: out of traffic, stopped, or changed and not yet proven."""
-    unproven = {"stopped", "unknown"} & set(where_it_stands(plan, entries).values())
-    return bool(unproven or left_out(plan, None, entries))
+    """Whether something waits for the end of its batch: cut in a step, stopped, changed and not yet proven, or out of traffic.
+
+    What the plan itself leaves out of traffic, as a removal does on a balancer of somebody else, waits for nothing.
+    """
+    if any(entry.way == OUT for entry in open_intents(entries)):
+        return True
+    if {"stopped", "unknown"} & set(where_it_stands(plan, entries).values()):
+        return True
+    comes_back = {
+        "%s on %s" % (name, step.host) for step in plan.steps if step.do in ("admit", "remove") for name in step.servers
+    }
+    return not comes_back.isdisjoint(left_out(plan, None, entries))
 
 
 def on_paper(plan: Plan) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from tests.rig.snapshot import difference, take
+from tests.rig.snapshot import Snapshot, difference, take
 from tests.rig.theatre import Load, Rig
 
 if t.TYPE_CHECKING:
@@ -57,6 +57,14 @@ class Neighbour:
         self._flow("deploy Placement %s on the same hosts" % OLD, "deploy")
         self.load.__enter__()
         self.life.loads.append(self.load)
+        try:
+            self._up_and_down(before)
+        except BaseException:
+            self.load.__exit__()
+            raise
+        return self
+
+    def _up_and_down(self, before: Snapshot) -> None:
         self.rig.want(NEW)
         self._flow("upgrade Placement %s -> %s" % (OLD, NEW), "upgrade")
         self.rig.want(OLD)
@@ -65,7 +73,6 @@ class Neighbour:
         self.life.hold("SQLAlchemy 1.4 and 2.0 side by side", all(libraries(self.rig, host) == ["1.4", "2.0"] for host in hosts))
         touched = difference(before, take(self.rig.folder / "inventory.yml"), ITS_OWN)
         self.life.hold("nothing else was touched: %s" % ("; ".join(touched) or "right"), not touched)
-        return self
 
     def __exit__(self, *_: object) -> None:
         """No longer asked, and removed with its data."""

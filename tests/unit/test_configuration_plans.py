@@ -189,6 +189,33 @@ def test_a_cancelled_run_starts_first_what_it_has_stopped(tmp_path: pathlib.Path
     }
 
 
+def test_a_cancelled_finalize_ends_the_step_that_it_was_cut_in(tmp_path: pathlib.Path) -> None:
+    """The migration may go on on its host: until it is known how it ended, the run is not over."""
+    record, cloud = life(runs="24.1.0")
+    cloud.schemas["keystone"] = "contract"
+    one = Walk(record, {"keystone": keystone()}, cloud, Store("sqlite:///%s" % (tmp_path / "store.db")), "finalize")
+    with pytest.raises(DiedError):
+        one.playbook("after_intent:out:keystone.data/change")
+    one.store.ask("run-1", "cancel")
+    assert one.playbook().state == "succeeded"
+    assert cloud.schemas["keystone"] == "current"
+
+
+def test_what_a_removal_leaves_drained_does_not_keep_it_from_being_cancelled(tmp_path: pathlib.Path) -> None:
+    """The balancer is somebody else's: its servers stay drained, and wait for nothing."""
+    record, cloud = life(runs="24.1.0", managed=False)
+    one = Walk(
+        record, {"keystone": keystone()}, cloud, Store("sqlite:///%s" % (tmp_path / "store.db")), "remove", ("purge_data",)
+    )
+    drain = next(step for step in one.plan().steps if step.do == "drain")
+    assert not [step for step in one.plan().steps if step.do in ("admit", "remove") and step.servers]
+    with pytest.raises(DiedError):
+        one.playbook("after_end:out:" + drain.id)
+    one.store.ask("run-1", "cancel")
+    assert one.playbook().state == "cancelled"
+    assert all(app["running"] for app in cloud.apps.values())
+
+
 def test_an_instance_that_the_record_no_longer_names_is_said(tmp_path: pathlib.Path) -> None:
     one = walk(tmp_path)
     assert one.playbook().state == "succeeded"

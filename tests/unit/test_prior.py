@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.plugin_utils import doors, model, past
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.store import Store
-from tests.walk.simulate import Walk, keystone, life
+from tests.walk.simulate import DiedError, Walk, keystone, life
 
 KEYS = ("keystone-api@ctl1", "keystone-api@ctl2")
 
@@ -71,3 +71,42 @@ def test_it_is_for_a_rollback_only(tmp_path: pathlib.Path) -> None:
         doors._at_prior("upgrade", record, settings)
     with pytest.raises(BadInputError, match="No upgrade of keystone has succeeded"):
         doors._at_prior("rollback", record, settings)
+
+
+def test_after_an_upgrade_with_an_outage(tmp_path: pathlib.Path) -> None:
+    one = walk(tmp_path)
+    offline = dataclasses.replace(one.record.services["keystone"], strategy="offline")
+    one.record = dataclasses.replace(one.record, services={"keystone": offline})
+    assert one.playbook().state == "succeeded"
+    assert prior(one) == {"version": "23.0.2", "id": "23.0.2"}
+
+
+def test_an_upgrade_that_only_gave_traffic_back_has_replaced_nothing(tmp_path: pathlib.Path) -> None:
+    """As after a frozen one whose instances had all changed: each is proven once more, and admitted."""
+    one = walk(tmp_path)
+    run = one.playbook()
+    plan = one.store.plan(run.id)
+    steps = tuple(
+        dataclasses.replace(step, undo={**step.undo, "release": {"id": "24.1.0"}}) if step.do == "change" and step.undo else step
+        for step in plan.steps
+    )
+    again = dataclasses.replace(plan, moves={key: ("24.1.0", "24.1.0") for key in KEYS}, steps=steps)
+    runs = [(dataclasses.replace(run, id="newer"), again, []), (run, plan, one.store.entries(run.id))]
+    assert past.prior(runs, "keystone", KEYS) == {"version": "23.0.2", "id": "23.0.2"}
+
+
+def test_what_was_before_the_service_was_deployed_anew_is_over(tmp_path: pathlib.Path) -> None:
+    one = walk(tmp_path)
+    assert one.playbook().state == "succeeded"
+    one.verb, one.consents = "remove", ("purge_data",)
+    assert one.playbook().state == "succeeded"
+    with pytest.raises(BadInputError, match="No upgrade of keystone has succeeded"):
+        prior(one)
+
+
+def test_an_open_upgrade_is_taken_back_whatever_was_before(tmp_path: pathlib.Path) -> None:
+    one = walk(tmp_path)
+    with pytest.raises(DiedError):
+        one.playbook("after_act:out:keystone-api@ctl1/change")
+    settings = doors.Settings("", one.store.url, prior=True)
+    assert doors._at_prior("rollback", one.record, settings) is one.record

@@ -39,19 +39,19 @@ def prepare(params: t.Mapping[str, t.Any], root: str = ROOT) -> Act:
         raise BadInputError("keep is %d; it is a number of revisions." % params["keep"], "files.input", "Give 0 or more.")
     revision = check_revision(params) if params["state"] == "present" else ""
     asked = parse(params) if params["state"] == "present" and not revision else None
-    return _Files(Books(place, root), params["state"] == "present", asked, revision, params["keep"])
+    return _Files(Books(place, root), params["state"] == "present", asked, revision, params["keep"], params["rotated"])
 
 
 class _Files:
     """Everything that a service needs on its host before it can start, as one unit with an owner."""
 
-    def __init__(self, books: Books, present: bool, asked: Wanted | None, revision: str, keep: int) -> None:
-        self.books, self.present, self.asked, self.revision, self.keep = books, present, asked, revision, keep
+    def __init__(self, books: Books, present: bool, asked: Wanted | None, revision: str, keep: int, kin: bool) -> None:
+        self.books, self.present, self.asked, self.revision, self.keep, self.kin = books, present, asked, revision, keep, kin
 
     def __call__(self, terms: Terms, report: Report) -> Verdict:
         books = self.books
         manifest = books.read()
-        if not self.present:
+        if not self.present and self.kin:
             manifest = dataclasses.replace(manifest, held=with_kin(manifest.held))
         asked = books.load(self.revision) if self.revision else self.asked
         view = View.take(books, manifest, asked)

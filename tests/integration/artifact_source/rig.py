@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -60,8 +61,11 @@ class Call:
         """What it had to say, when it has ended."""
         self.process.join(limit_s)
         text = self.out.read_text(encoding="utf-8", errors="replace")
-        assert self.process.exitcode is not None, "still running after %.0f s: %s" % (limit_s, text)
         self.out.unlink()
+        if self.process.exitcode is None:
+            assert self.process.pid
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError("still running after %.0f s: %s" % (limit_s, text))
         return text
 
 

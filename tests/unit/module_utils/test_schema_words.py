@@ -124,6 +124,16 @@ ROW = [
         (ROW, ["aa"], "expand"),
         (ROW, ["bb"], "current"),
         (ROW, ["cc"], "refuse"),
+        (
+            [
+                *ROW,
+                ("cc_fork", 'revision = "cc"\ndown_revision = "aa"\n'),
+                ("dd", 'revision = "dd"\ndown_revision = (\n"bb", "cc")\n'),
+            ],
+            ["dd"],
+            "current",
+        ),
+        ([*ROW, ("cc_made", 'revision = made()\ndown_revision = "bb"\n')], ["bb"], "schema.no_heads"),
         ([*ROW, ("cc_fork", 'revision = "cc"\ndown_revision = "aa"\n')], ["bb"], "schema.no_heads"),
         ([], [], "schema.no_heads"),
     ],

@@ -47,6 +47,7 @@ def main() -> None:
     spec = {name: {"type": "list", "elements": "dict"} for name in ("folders", "files")}
     spec.update({name: {"type": "dict"} for name in ("user", "values")}, secrets={"type": "dict", "no_log": True})
     spec.update({name: {"type": "str"} for name in ("name", "owner", "unit", "revision")})
+    spec["rotated"] = {"type": "bool", "default": False}
     world.run("files", spec, ["present", "absent"], look, wanted, act)
 
 
