@@ -90,7 +90,7 @@ def test_an_upgrade_that_only_gave_traffic_back_has_replaced_nothing(tmp_path: p
         dataclasses.replace(step, undo={**step.undo, "release": {"id": "24.1.0"}}) if step.do == "change" and step.undo else step
         for step in plan.steps
     )
-    again = dataclasses.replace(plan, moves={key: ("24.1.0", "24.1.0") for key in KEYS}, steps=steps)
+    again = dataclasses.replace(plan, moves=dict.fromkeys(KEYS, ("24.1.0", "24.1.0")), steps=steps)
     runs = [(dataclasses.replace(run, id="newer"), again, []), (run, plan, one.store.entries(run.id))]
     assert past.prior(runs, "keystone", KEYS) == {"version": "23.0.2", "id": "23.0.2"}
 
