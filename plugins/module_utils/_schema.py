@@ -216,9 +216,10 @@ def _named(text: str) -> dict[str, t.Any]:
     found = {}
     try:
         for node in ast.parse(text).body:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-            for target in targets:
-                if isinstance(target, ast.Name) and target.id in ("revision", "down_revision") and node.value is not None:
+            if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
+                continue
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name) and target.id in ("revision", "down_revision"):
                     found[target.id] = ast.literal_eval(node.value)
     except SyntaxError as exc:
         raise ValueError(str(exc)) from None
