@@ -9,7 +9,6 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError
-from ansible_collections.osops.lifecycle.plugins.module_utils._release import release_id
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.draft import Contract, History
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import NOTHING, OUT, Entry, Plan, Run
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.status import where_it_stands
@@ -22,17 +21,18 @@ def prior(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], service: str, k
     Rollbacks do not count, so asking twice leads to the same release; nor does what was before the service was deployed anew. Raises
     BadInputError where there is not one such release.
     """
-    for run, plan, _entries in runs:
+    for run, plan, entries in runs:
         if run.state != "succeeded" or not any(key in plan.moves for key in keys):
             continue
         if run.verb in ("deploy", "remove"):
             break
         if run.verb != "upgrade":
             continue
-        former = {_former(plan, key) for key in keys if key in plan.moves} - {None}
-        versions = sorted({release[0] for release in former if release})
+        changed = {entry.step for entry in entries if entry.kind == "done" and entry.way == OUT and entry.changed}
+        former = {_former(plan, key) for key in keys if key in plan.moves and key + "/change" in changed}
+        versions = sorted({version for version, _id in former})
         if len(former) == 1 and versions != [NOTHING]:
-            ((version, id_),) = [release for release in former if release]
+            ((version, id_),) = former
             return {"version": version, **({"id": id_} if id_ else {})}
         if former:
             raise BadInputError(
@@ -48,18 +48,12 @@ def prior(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], service: str, k
     )
 
 
-def _former(plan: Plan, key: str) -> tuple[str, str] | None:
-    """Version and id that an instance had before an upgrade; None where it had the wanted one already, and only came back to traffic."""
-    steps = {step.do: step for step in plan.steps if step.target == key}
-    change = steps.get("change")
-    if change is None:
-        return None
-    old, new = plan.moves[key]
-    # With an outage it is the halt that knows what to start again.
-    undo = change.undo or (steps["halt"].undo if "halt" in steps else None) or {}
-    id_, lock = str((undo.get("release") or {}).get("id") or ""), str(change.args["release"].get("lock") or "")
-    same = old == new and id_ == (release_id(new, lock) if lock else new)
-    return None if same else (old, id_)
+def _former(plan: Plan, key: str) -> tuple[str, str]:
+    """Version and id that an instance had before an upgrade. With an outage it is the halt that knows what to start again."""
+    undo = next(
+        (step.undo for do in ("change", "halt") for step in plan.steps if step.id == "%s/%s" % (key, do) and step.undo), {}
+    )
+    return plan.moves[key][0], str((undo.get("release") or {}).get("id") or "")
 
 
 def history(runs: t.Iterable[tuple[Run, Plan, t.Sequence[Entry]]], now: float) -> History:

@@ -53,7 +53,7 @@ def complete(args: dict[str, Any]) -> dict[str, Any]:
     """The arguments with the defaults of the module."""
     rows = {"folders": {"mode": "0755"}, "files": {"mode": "0640", "once": False}}
     params: dict[str, Any] = dict.fromkeys(("user", "folders", "files", "unit", "values", "secrets", "revision"))
-    params.update(state="present", owner=OWNER, name=NAME, keep=10, scope="default", **args)
+    params.update(state="present", owner=OWNER, name=NAME, keep=10, scope="default", rotated=False, **args)
     for option, defaults in rows.items():
         params[option] = params[option] and [{"owner": "root", "group": "root", **defaults, **row} for row in params[option]]
     return params
@@ -74,7 +74,7 @@ class Desk:
         report = Report()
         verdict: Verdict | LifecycleError
         try:
-            given = {key: value for key, value in args.items() if key in ("state", "owner", "name", "keep", "scope")}
+            given = {key: value for key, value in args.items() if key in ("state", "owner", "name", "keep", "scope", "rotated")}
             params = {**complete({key: value for key, value in args.items() if key not in given}), **given}
             acting = act.prepare(params, str(self.root))
             verdict = acting(Terms(check, expect, resume, Deadline(30)), report)
