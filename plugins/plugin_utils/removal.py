@@ -177,8 +177,9 @@ class _Remove:
     def _instance(self, component: Component, host: str, ready: tuple[str, ...]) -> list[Step]:
         key = instance_key(component.name, host)
         files = away(needs.files_args(self.draft.record, self.recipe, self.service, component, host))
-        if PURGE_DATA in self.draft.consents:
-            files["rotated"] = True  # Data that stays can only be read with today's keys.
+        # Data that stays can only be read with today's keys, and what the record does not name stays.
+        if PURGE_DATA in self.draft.consents and self.service.database is not None:
+            files["rotated"] = True
         args = needs.artifact_args(self.draft.record, self.recipe, self.service, component, host)
         stop = FILES_S + self.recipe.stop_s(component.name)
         return [

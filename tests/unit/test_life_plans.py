@@ -157,3 +157,18 @@ def test_an_address_of_a_database_is_bracketed(tmp_path: t.Any) -> None:
     one.record.addresses["db1"] = "2001:db8::5"
     install = next(step for step in made(one).steps if step.id == "keystone-api@ctl1/install")
     assert install.args["values"]["database_host"] == "[2001:db8::5]"
+
+
+@pytest.mark.parametrize(
+    ("consents", "named", "goes"), [(("purge_data",), True, True), ((), True, False), (("purge_data",), False, False)]
+)
+def test_rotated_keys_go_only_with_the_data_that_they_are_for(
+    tmp_path: t.Any, consents: tuple[str, ...], named: bool, goes: bool
+) -> None:
+    """What stays could be read with today's keys alone, and a database that the record does not name stays."""
+    one = walk(tmp_path, "remove", runs="24.1.0")
+    if not named:
+        service = dataclasses.replace(one.record.services["keystone"], database=None)
+        one.record = dataclasses.replace(one.record, services={"keystone": service})
+    purges = [step for step in made(one, consents=consents).steps if step.do == "purge" and "@" in step.target]
+    assert [step.args.get("rotated", False) for step in purges] == [goes, goes]
