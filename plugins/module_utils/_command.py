@@ -42,8 +42,15 @@ def identity(user: str) -> dict[str, t.Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
 
 
-def run(argv: t.Sequence[str], timeout_s: float, user: str = "", env: t.Mapping[str, str] | None = None, stdin: str = "") -> Done:
-    """Run ``argv`` and wait for at most ``timeout_s`` seconds; then its whole process group is killed (DeadlineError)."""
+def run(
+    argv: t.Sequence[str],
+    timeout_s: float,
+    user: str = "",
+    env: t.Mapping[str, str] | None = None,
+    stdin: str = "",
+    folder: str = "/",
+) -> Done:
+    """Run ``argv`` in ``folder`` and wait for at most ``timeout_s`` seconds; then its whole process group is killed (DeadlineError)."""
     begun = time.monotonic()
     become = identity(user) if user else {}
     try:
@@ -53,7 +60,7 @@ def run(argv: t.Sequence[str], timeout_s: float, user: str = "", env: t.Mapping[
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd="/",
+            cwd=folder,
             env=dict(BASE_ENV, **(env or {})),
             text=True,
             encoding="utf-8",

@@ -13,7 +13,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.osops.lifecycle.plugins.module_utils import _adopted, _environment, _process, _systemd
+from ansible_collections.osops.lifecycle.plugins.module_utils import _adopted, _environment, _process, _start, _systemd
 from ansible_collections.osops.lifecycle.plugins.module_utils._deadline import Deadline
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._release import Release
@@ -22,8 +22,6 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 # How long what is still loading may take to end by itself, in seconds.
 _LOADING_S = 5.0
 _COMPONENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-# systemd starts a crashing unit again and again; this many restarts of one start are a crash loop, not a slow start.
-CRASH_LOOP = 2
 
 
 def check_component(name: str) -> str:
@@ -203,51 +201,13 @@ def start(
 
     ``home`` is where the release lies when it is not one of ours.
     """
-    since = time.time()
-    _systemd.forget_failure(instance.unit)
-    _systemd.order("start", instance.unit)
 
-    # The kernel tells starts in ticks, cut off.
-    earliest = switched - 1.0 / os.sysconf("SC_CLK_TCK")
-
-    def seen() -> tuple[_systemd.Unit, _process.Running]:
-        unit = _systemd.show(instance.unit)
-        # Finding out who listens reads the files of every process: not before systemd calls the unit started.
-        return unit, _process.running(instance.listen, package) if unit.active == "active" else _process.Running()
-
-    def up(pair: tuple[_systemd.Unit, _process.Running]) -> bool:
-        unit, running = pair
+    def right(running: _process.Running) -> bool:
         there = _environment.release_of_prefix(instance.path, running.prefix) == release.id
         if home:
             there = bool(running.prefix) and os.path.realpath(running.prefix) == os.path.realpath(home)
-        return unit.active == "active" and running.version == release.version and there and running.started >= earliest
+        return there and running.version == release.version
 
-    def down(pair: tuple[_systemd.Unit, _process.Running]) -> str:
-        unit, running = pair
-        if unit.active == "failed":
-            return "%s failed (%s)" % (instance.unit, unit.result)
-        if unit.restarts >= CRASH_LOOP:
-            return "%s ends right after its start, again and again (%d restarts)" % (instance.unit, unit.restarts)
-        if running.version is not None and not up(pair):
-            return "%s runs %s %s from %s" % (instance.unit, package, running.version, running.prefix)
-        return ""
-
-    waited = wait(seen, up, deadline.remaining(), down, poll_s=0.2)
-    if waited.reached:
-        return waited.last[1]
-    unit, running = waited.last
-    evidence = {"journal": _systemd.journal(instance.unit, since), "unit": unit.facts(), "process": running.facts()}
-    if waited.failed:
-        code = "artifact.wrong_version" if running.version is not None else "artifact.start_failed"
-        raise LifecycleError(
-            "The start did not succeed: %s." % waited.reason, code, "The last lines of its journal are in the evidence.", evidence
-        )
-    what = (
-        "is still %s" % unit.active if unit.active != "active" else running.problem or "does not listen on %s" % instance.listen
-    )
-    raise LifecycleError(
-        "%s was started %.0f s ago, but it %s." % (instance.unit, waited.elapsed_s, what),
-        "artifact.start_deadline",
-        "The last lines of its journal are in the evidence.",
-        evidence,
+    return _start.start(
+        instance.unit, instance.listen, lambda: _process.running(instance.listen, package), right, package, switched, deadline
     )

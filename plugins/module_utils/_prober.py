@@ -19,6 +19,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils import _probe, _pr
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Act, Report, Terms
 from ansible_collections.osops.lifecycle.plugins.module_utils._http import HttpError, Reply, Trust
+from ansible_collections.osops.lifecycle.plugins.module_utils._packages import proof
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
@@ -47,6 +48,7 @@ class _Prober:
         host = "[%s]" % address if ":" in address else address
         self.target = _probe.Target("%s://%s:%d" % (instance["scheme"], host, port), trust, float(params["timeout"]))
         self.package, self.version = params["package"] or "", params["version"] or ""
+        self.of_package = params["installed_by"] == "dpkg"
         if self.version and not self.package:
             raise BadInputError("To prove the version, package is needed too.", "probe.input")
         self.secrets: dict[str, str] = {name: str(value) for name, value in (params["secrets"] or {}).items()}
@@ -97,7 +99,8 @@ class _Prober:
     def _prove_version(self, report: Report) -> None:
         if not self.package:
             return
-        running = _process.running(self.listen, self.package)
+        prove = proof.of_package if self.of_package else _process.running
+        running = prove(self.listen, self.package)
         report.more["process"] = running.facts()
         if self.version and running.version != self.version:
             seen = running.version or running.problem or "nothing listens"

@@ -7,17 +7,17 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import glob
 import os
 import time
 import typing as t
 
-from ansible_collections.osops.lifecycle.plugins.module_utils import _database, _environment, _job, _systemd
+from ansible_collections.osops.lifecycle.plugins.module_utils import _database, _environment, _job, _revisions, _systemd
 from ansible_collections.osops.lifecycle.plugins.module_utils._command import Done, run
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError, UnknownAnswerError
 from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Act, Report, Terms
+from ansible_collections.osops.lifecycle.plugins.module_utils._packages import dpkg, kept
 from ansible_collections.osops.lifecycle.plugins.module_utils._release import Release
 from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub, tail
 from ansible_collections.osops.lifecycle.plugins.module_utils._settle import settle
@@ -26,7 +26,6 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Ve
 # What return codes may mean. A recipe gives each code of a command one of these words; a code without a word is unknown.
 WORDS = ("done", "current", "expand", "contract", "refuse", "ok", "warning", "failure")
 SCHEMA_WORDS = ("current", "expand", "contract")
-BRANCHES = ("expand", "contract")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +72,7 @@ def parse_commands(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, Com
 def _heads(name: str, row: t.Mapping[str, t.Any]) -> dict[str, str]:
     """The place of a release's revisions, below its site-packages. Raises BadInputError."""
     found = {key: str(value) for key, value in row.items() if value is not None}
-    wrong = set(found) not in ({"folder"}, {"folder", *BRANCHES}) or any(
+    wrong = set(found) not in ({"folder"}, {"folder", *_revisions.BRANCHES}) or any(
         part.startswith("/") or ".." in part for part in found.values()
     )
     if wrong:
@@ -89,7 +88,9 @@ class Tools:
     """The programs of one release on this host, run as the service's user with the service's configuration."""
 
     def __init__(self, params: t.Mapping[str, t.Any]) -> None:
-        self.release = Release.from_args(params["release"])
+        release = params["release"]
+        packaged = bool(release.get("version")) and not (release.get("lock") or release.get("id"))
+        self.release = _packaged(release) if packaged else Release.from_args(release)
         self.wanted = _database_row(params)
         instance, config = params["instance"], params["config"]
         self.path = _environment.check_path(instance["path"])
@@ -100,6 +101,16 @@ class Tools:
         self.files: list[str] = list(config["files"])
         self.option: str = config["option"]
         self.folder = os.path.join(_environment.releases_folder(self.path), self.release.id)
+        # What is inside kept Debian packages, which are not installed yet, before what is installed.
+        root = os.path.join(self.folder, "root", "usr")
+        self.programs = (os.path.join(root, "bin"), "/usr/bin") if packaged else (os.path.join(self.folder, "bin"),)
+        self.python = "/usr/bin/python3" if packaged else os.path.join(self.folder, "bin", "python")
+        self.libraries = (
+            os.path.join(root, "lib", "python3", "dist-packages")
+            if packaged
+            else os.path.join(self.folder, "lib", "python3*", "site-packages")
+        )
+        self.env = {"PYTHONPATH": self.libraries} if packaged else {}
 
     def ready(self) -> None:
         """The release is here, and the user is known. Before this nothing can be asked."""
@@ -117,8 +128,9 @@ class Tools:
         if name not in self.commands:
             raise BadInputError("The recipe has no command %s." % name, "schema.input")
         command = self.commands[name]
-        program = os.path.join(self.folder, "bin", command.argv[0])
-        if not os.access(program, os.X_OK):
+        found = [os.path.join(folder, command.argv[0]) for folder in self.programs]
+        program = next((path for path in found if os.access(path, os.X_OK)), "")
+        if not program:
             raise LifecycleError(
                 "Release %s has no program %s." % (self.release.id, command.argv[0]), "schema.no_program", "Correct the recipe."
             )
@@ -131,7 +143,7 @@ class Tools:
         missing = sorted(set(self.commands[name].env.values()) - set(self.secrets))
         if missing:
             raise BadInputError("The command %s needs the secret %s." % (name, missing[0]), "schema.input", "Give it in secrets.")
-        return {variable: self.secrets[secret] for variable, secret in self.commands[name].env.items()}
+        return {**self.env, **{variable: self.secrets[secret] for variable, secret in self.commands[name].env.items()}}
 
     def run(self, name: str, job: str, terms: Terms, report: Report) -> None:
         """Run a command that changes something, as a job. Raises LifecycleError unless its return code means done."""
@@ -168,7 +180,7 @@ class Tools:
         """Run a command that only reads, or compare the revisions of release and database where the recipe says so."""
         if name in self.commands and self.commands[name].heads:
             return self._compare(self.commands[name].heads, terms)
-        done = run(self.argv(name), terms.deadline.remaining(), self.user)
+        done = run(self.argv(name), terms.deadline.remaining(), self.user, self.env)
         return self.word(name, done.rc, done.out + "\n" + done.err), done
 
     def _compare(self, heads: t.Mapping[str, str], terms: Terms) -> tuple[str, Done]:
@@ -180,9 +192,9 @@ class Tools:
             raise BadInputError("A check by heads needs a check with database beside it.", "schema.input")
         begun = time.monotonic()
         there = self.database(self.wanted, terms).get("heads") or []
-        found = glob.glob(os.path.join(self.folder, "lib", "python3*", "site-packages", heads["folder"]))
+        found = glob.glob(os.path.join(self.libraries, heads["folder"]))
         try:
-            wanted, known = _branches(found[0], heads) if "expand" in heads else _single_branch(found[0])
+            wanted, known = _revisions.branches(found[0], heads) if "expand" in heads else _revisions.single_branch(found[0])
         except (IndexError, OSError, ValueError):
             raise LifecycleError(
                 "Release %s has no revisions at %s." % (self.release.id, heads["folder"]),
@@ -196,54 +208,13 @@ class Tools:
         return word, Done(0, says, "", time.monotonic() - begun)
 
     def database(self, wanted: _database.Wanted, terms: Terms) -> dict[str, t.Any]:
-        return _database.ask(
-            os.path.join(self.folder, "bin", "python"), self.files, wanted, self.user, terms.deadline.remaining()
-        )
+        return _database.ask(self.python, self.files, wanted, self.user, terms.deadline.remaining())
 
 
-def _branches(folder: str, heads: t.Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
-    """The revision that each branch must have, as files of the release name it, and all revisions that the release knows."""
-    wanted = {}
-    for branch in BRANCHES:
-        with open(os.path.join(folder, heads[branch]), encoding="ascii") as handle:
-            wanted[branch] = handle.read().strip()
-    names = {name for _root, _folders, names in os.walk(folder) for name in names}
-    return wanted, {name.partition("_")[0] for name in names if name.endswith(".py")}
-
-
-def _named(text: str) -> dict[str, t.Any]:
-    """How a file of Alembic names itself and what it is built on. Raises ValueError where that is no plain value."""
-    found = {}
-    try:
-        for node in ast.parse(text).body:
-            if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
-                continue
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Name) and target.id in ("revision", "down_revision"):
-                    found[target.id] = ast.literal_eval(node.value)
-    except SyntaxError as exc:
-        raise ValueError(str(exc)) from None
-    return found
-
-
-def _single_branch(folder: str) -> tuple[dict[str, str], set[str]]:
-    """The same for a release with one row of revisions, which all add: it must have the one that no other is built on.
-
-    Raises ValueError where the files are no such row.
-    """
-    known: set[str] = set()
-    former: set[t.Any] = set()
-    for path in glob.glob(os.path.join(folder, "*.py")):
-        with open(path, encoding="utf-8") as handle:
-            found = _named(handle.read())
-        if "revision" in found:
-            known.add(str(found["revision"]))
-            down = found.get("down_revision")
-            former.update(down if isinstance(down, (tuple, list)) else [down])
-    last = known - former
-    if len(last) != 1:
-        raise ValueError(folder)
-    return {"expand": last.pop()}, known
+def _packaged(args: t.Mapping[str, t.Any]) -> Release:
+    """A version of Debian packages, as artifact_package keeps it. Raises BadInputError."""
+    version = dpkg.check_version(args["version"])
+    return Release(kept.folder_name(version), version, args.get("package") or "")
 
 
 def prepare(params: t.Mapping[str, t.Any]) -> Act:

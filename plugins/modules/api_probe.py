@@ -86,8 +86,13 @@ options:
     type: dict
     default: {}
   package:
-    description: The project whose version is proven from the process that listens.
+    description: The project, or the Debian package, whose version is proven from the process that listens.
     type: str
+  installed_by:
+    description: What knows the version of O(package), the metadata of a Python environment (V(index)) or dpkg.
+    type: str
+    choices: [index, dpkg]
+    default: index
   version:
     description: The version of O(package) that must run.
     type: str
@@ -213,6 +218,7 @@ def main() -> None:
             "vars": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "package": {"type": "str"},
+            "installed_by": {"type": "str", "choices": ["index", "dpkg"], "default": "index"},
             "version": {"type": "str"},
             "timeout": {"type": "int", "default": 10},
         },

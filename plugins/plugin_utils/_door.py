@@ -208,7 +208,7 @@ def call(action: t.Any, module: str, arguments: t.Mapping[str, t.Any], task_vars
     """Run a module on the action's host. Raises LifecycleError: unreachable, deadline, unknown_answer."""
     try:
         with _alarm(deadline_s):
-            answer = dict(action._execute_module(module_name=module, module_args=dict(arguments), task_vars=task_vars))
+            answer = dict(_driver(action, module, dict(arguments), task_vars))
     except AnsibleConnectionFailure as exc:
         raise LifecycleError(
             "The host cannot be reached: %s" % _short(exc.message), "unreachable", "Mend the way to it, then run again."
@@ -228,6 +228,20 @@ def call(action: t.Any, module: str, arguments: t.Mapping[str, t.Any], task_vars
             "Look at the host before anything else is done.",
         )
     return answer
+
+
+def _driver(action: t.Any, name: str, arguments: Result, task_vars: t.Any) -> Result:
+    """Run a driver: a module, or the action that stands before the module of its name, as a task of a playbook would."""
+    actions = action._shared_loader_obj.action_loader
+    if not actions.has_plugin(name):
+        return t.cast("Result", action._execute_module(module_name=name, module_args=arguments, task_vars=task_vars))
+    task = action._task.copy()
+    task.action, task.args = name, arguments
+    driver = actions.get(
+        name, task=task, connection=action._connection, play_context=action._play_context, loader=action._loader,
+        templar=action._templar, shared_loader_obj=action._shared_loader_obj,
+    )  # fmt: skip
+    return t.cast("Result", driver.run(task_vars=task_vars))
 
 
 def _short(text: t.Any) -> str:

@@ -83,6 +83,17 @@ class Draft:
         names = [component.name for component in service.components if component.name not in self.recipes[service.name].order]
         return ["%s: the recipe does not know the component %s." % (service.name, name) for name in names]
 
+    def crowded(self, service: Service) -> list[str]:
+        """Hosts on which the driver would move several components at once, so that no order of them can be kept; one sentence each."""
+        coarse = [key.rpartition("@") for key in instances(service) if self.seen(key).more.get("grain") == "host"]
+        hosts = {host: [name for name, _at, there in coarse if there == host] for _name, _at, host in coarse}
+        return [
+            "%s: on %s its driver changes %s at once, because they come from the same packages; that is not built yet."
+            % (service.name, host, " and ".join(names))
+            for host, names in sorted(hosts.items())
+            if len(names) > 1
+        ]
+
     def there(self, key: str) -> bool:
         """Whether anything of an instance is installed, or listens in its place."""
         state = self.seen(key).before

@@ -13,12 +13,26 @@ from ansible_collections.osops.lifecycle.plugins.plugin_utils import knowledge
 from ansible_collections.osops.lifecycle.plugins.plugin_utils.model import NOTHING, Recipe, Service
 
 _PARTS = re.compile(r"\d+|[A-Za-z]+")
+# Of a Debian revision, sign by sign: a tilde sorts before the end, the end before numbers, these before letters, and letters before
+# other signs (deb-version(7), where a number ends the word before it).
+_REVISION = re.compile(r"\d+|.")
+_END = (0, 0, "")
 
 
 def order(version: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that sorts version texts: numbers as numbers, and after them words (``29.0.0rc1`` before ``29.0.0``)."""
-    parts = [(1, int(part), "") if part.isdigit() else (-1, 0, part) for part in _PARTS.findall(version)]
-    return (*parts, (0, 0, ""))
+    """A key that sorts version texts: numbers as numbers, and after them words (``29.0.0rc1`` before ``29.0.0``).
+
+    Of a Debian version (``2:22.0.2-0+deb12u6``) the epoch is left out, so that it can be held against an upstream one.
+    """
+    upstream, _dash, revision = version.rpartition(":")[2].partition("-")
+    parts = [(1, int(part), "") if part.isdigit() else (-1, 0, part) for part in _PARTS.findall(upstream)]
+    return (*parts, _END, *map(_rank, _REVISION.findall(revision)), _END)
+
+
+def _rank(part: str) -> tuple[int, int, str]:
+    if part.isdigit():
+        return (1, int(part), "")
+    return (-1, 0, "") if part == "~" else (2, 0, part) if part.isalpha() else (3, 0, part)
 
 
 def refusals(service: Service, recipe: Recipe, verb: str, running: t.Mapping[str, str]) -> list[str]:

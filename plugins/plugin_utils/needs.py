@@ -119,7 +119,8 @@ def schema_args(record: Record, recipe: Recipe, service: Service, component: Com
     """What the module ``schema`` is told in each of its states."""
     return {
         "service": service.name,
-        "release": {"package": recipe.package, **service.release},
+        # What else may move is the artifact driver's business.
+        "release": {"package": recipe.package, **{name: value for name, value in service.release.items() if name != "packages"}},
         "instance": only(instance(record, recipe, component, host), "component", "unit", "path", "user"),
         "config": recipe.body.get("config") or {},
         "commands": _filled_commands(record, recipe, service),

@@ -197,7 +197,7 @@ def seen(answer: t.Mapping[str, Json]) -> Seen:
     refused = str(answer.get("msg") or verdict.get("reason") or "refused") if answer.get("failed") else ""
     more = {
         name: answer[name]
-        for name in ("releases", "process", "notes", "link", "unit", "lost", "newest", "removed")
+        for name in ("releases", "process", "notes", "link", "unit", "lost", "newest", "removed", "installed_by", "grain")
         if name in answer
     }
     if isinstance(answer.get("servers"), list):

@@ -39,6 +39,7 @@ def change(draft: Draft, service: Service) -> None:
     if misplaced:
         draft.refusals.append(misplaced)
         return
+    draft.refusals += draft.crowded(service)
     if service.hold and draft.verb == "upgrade":
         draft.notes.append("%s is held: %s; it stays as it is" % (service.name, service.hold))
         return

@@ -123,7 +123,8 @@ def instance_steps(
     change, phase = {"rollback": ("revert", "rollback"), "operational": ("repair", "operational")}.get(
         verb, ("change", "upgrade")
     )
-    undo = {**args, "state": "active", "release": {"id": before.get("release"), "package": recipe.package}}
+    undo = {**needs.any_release(args, "active")}
+    undo["release"] = {**undo["release"], "id": before.get("release")}
     steps = [
         Step(key + "/fetch", key, host, "planning", "fetch", service.driver, {**args, "state": "present"}, deadline_s=FETCH_S),
         Step(
@@ -131,7 +132,18 @@ def instance_steps(
             needs=(key + "/fetch", *ready), undo=undo if before.get("release") else None, deadline_s=deadline,
         ),
     ]  # fmt: skip
-    probe = probe_steps(key, host, where, recipe, service, service.release["version"], phase, change, peers=peers)
+    probe = probe_steps(
+        key,
+        host,
+        where,
+        recipe,
+        service,
+        service.release["version"],
+        phase,
+        change,
+        peers=peers,
+        installed_by=seen.more.get("installed_by"),
+    )
     if not probe:
         return steps
     baseline, verify = probe
@@ -219,8 +231,9 @@ def probe_steps(
     change: str,
     way: str = "out",
     peers: list[str] | None = None,
+    installed_by: str | None = None,
 ) -> list[Step]:
-    """Baseline and verify of one instance; empty where the recipe has no probe for it."""
+    """Baseline and verify of one instance; empty where the recipe has no probe for it. ``installed_by`` is what its driver says of itself."""
     probe = recipe.body.get("probe")
     if not probe or not where.get("listen"):
         return []
@@ -233,7 +246,10 @@ def probe_steps(
     }
     module = recipe.module("probe")
     baseline = {**common, "state": "baseline", "requests": probe["baseline"]}
-    verify = {**common, "state": "verify", "requests": probe["verify"], "package": recipe.package, "version": version}
+    verify = {**common, "state": "verify", "requests": probe["verify"], "version": version}
+    verify["package"] = service.release.get("package", recipe.package)
+    if installed_by:
+        verify["installed_by"] = installed_by
     return [
         Step(key + "/confirm", key, host, phase, "confirm", module, baseline, deadline_s=PROBE_S, way=way),
         Step(key + "/test", key, host, "test", "test", module, verify, needs=(key + "/" + change,), deadline_s=PROBE_S, way=way),

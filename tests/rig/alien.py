@@ -203,17 +203,17 @@ def remove(rig: Rig) -> None:
     rig.on("db1", GONE_DATABASE % {"name": NAME})
 
 
-def settled(rig: Rig, limit_s: float = 120.0) -> None:
-    """Wait until every server of it is up on every balancer."""
+def settled(rig: Rig, limit_s: float = 120.0, name: str = NAME) -> None:
+    """Wait until every server of it (the backend ``name``) is up on every balancer."""
     # A worker from before the reload may still answer, and knows nothing of it.
-    ask = SHOW_STAT.replace("grep ^keystone,", "sed -n /^%s,/p" % NAME) % rig.inventory["all"]["vars"]["rig_haproxy_socket"]
+    ask = SHOW_STAT.replace("grep ^keystone,", "sed -n /^%s,/p" % name) % rig.inventory["all"]["vars"]["rig_haproxy_socket"]
     expected = len(rig.hosts("lbs")) * len(rig.hosts(rig.group))
 
     def all_up() -> bool:
         seen = [line for host in rig.hosts("lbs") for line in rig.on(host, ask).split("\n") if line]
         return len(seen) == expected and all(line.endswith(",UP") for line in seen)
 
-    until(all_up, limit_s, "all servers of %s up on all balancers" % NAME)
+    until(all_up, limit_s, "all servers of %s up on all balancers" % name)
 
 
 def running(rig: Rig) -> dict[str, str]:

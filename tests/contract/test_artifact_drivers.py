@@ -1,0 +1,159 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The contract of artifact drivers (docs/drivers.md), the same tests for every one of them, ours or another collection's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from tests.contract.benches import Bench
+
+pytestmark = pytest.mark.rig
+# When a driver is killed: what is seen on the host then.
+MOMENTS = {
+    "it has begun": "true",
+    "it has stopped": "! systemctl -q is-active %s",
+    "it starts": 'test "$(systemctl show -P ActiveState %s)" != inactive',
+}
+KILL = (
+    "for i in $(seq 500); do pgrep -f '[A]nsiballZ_|[a]rtifact_' > /dev/null && break; sleep .02; done\n"
+    "for i in $(seq 1000); do { %s; } && break; sleep .02; done\n"
+    "pkill -9 -f '[A]nsiballZ_|[/]usr/bin/apt-get|[/]usr/bin/dpkg' ; echo killed"
+)
+
+
+def state(bench: Bench, which: int, running: bool = True) -> dict[str, Any]:
+    """What `before` and `after` say of an instance, but for the release's own name."""
+    return {"version": bench.versions[which], "running": running}
+
+
+def without_release(answer: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in answer[key].items() if name != "release"}
+
+
+def whole(answer: dict[str, Any]) -> dict[str, Any]:
+    """Every answer has the same shape, also that of a failure."""
+    assert set(answer["verdict"]) == {"outcome", "code", "reason", "hint", "evidence"}, answer
+    assert isinstance(answer["changed"], bool)
+    assert (answer["diff"]["before"], answer["diff"]["after"]) == (answer["before"], answer["after"])
+    assert answer["verdict"]["outcome"] in ("pass", "fail", "inconclusive", "error")
+    if answer["verdict"]["outcome"] != "pass":
+        assert answer["msg"].strip().endswith((".", ")", "?")), answer["msg"]
+        assert "Traceback" not in answer["msg"]
+    return answer
+
+
+def test_a_look_changes_nothing(bench: Bench) -> None:
+    everything = bench.seen()
+    look = whole(bench.call("active", bench.new, check=True))
+    assert without_release(look, "before") == state(bench, 0)
+    assert without_release(look, "after") == state(bench, 1)
+    assert look["changed"] is True
+    assert whole(bench.call("present", bench.new, check=True))["changed"] in (True, False)
+    assert bench.seen() == everything
+
+
+def test_to_fetch_touches_nothing_that_runs(bench: Bench) -> None:
+    everything = bench.seen()
+    whole(bench.call("absent", bench.new))
+    predicted = whole(bench.call("present", bench.new, check=True))
+    fetched = whole(bench.call("present", bench.new))
+    assert fetched["changed"] is predicted["changed"] is True
+    assert fetched["after"] == predicted["after"] == {"present": True}
+    assert any(bench.versions[1] in name for name in fetched["releases"])
+    assert bench.seen() == everything
+    again = whole(bench.call("present", bench.new))
+    assert (again["changed"], again["after"]) == (False, {"present": True})
+
+
+def test_forward_and_back_byte_for_byte(bench: Bench) -> None:
+    whole(bench.call("present", bench.new))
+    everything = bench.without_process()
+    predicted = whole(bench.call("active", bench.new, check=True))
+    moved = whole(bench.call("active", bench.new, expect=predicted["before"]))
+    assert (moved["before"], moved["after"], moved["changed"]) == (predicted["before"], predicted["after"], True)
+    again = whole(bench.call("active", bench.new, expect=predicted["before"]))
+    assert (again["changed"], again["before"], again["after"]) == (False, moved["after"], moved["after"])
+    # As a plan takes it back: by the name that the look gave it.
+    former = {"id": moved["before"]["release"], **({"package": bench.old["package"]} if "package" in bench.old else {})}
+    back = whole(bench.call("active", former, expect=moved["after"]))
+    assert (back["after"], back["changed"]) == (moved["before"], True)
+    assert bench.without_process() == everything
+
+
+def test_halted_and_started_again(bench: Bench) -> None:
+    anyone = {"package": bench.old["package"]} if "package" in bench.old else {}
+    predicted = whole(bench.call("halted", anyone, check=True))
+    halted = whole(bench.call("halted", anyone))
+    assert halted["after"] == predicted["after"]
+    assert halted["after"]["running"] is False
+    assert whole(bench.call("halted", anyone))["changed"] is False
+    assert without_release(whole(bench.call("active", bench.old)), "after") == state(bench, 0)
+
+
+def test_a_change_of_somebody_else_is_refused(bench: Bench) -> None:
+    whole(bench.call("present", bench.new))
+    everything = bench.seen()
+    for check in (True, False):
+        refused = whole(bench.call("active", bench.new, check=check, expect={"version": "0.0.0", "running": True}))
+        assert (refused["verdict"]["code"], refused["changed"]) == ("expect.foreign", False)
+    assert bench.seen() == everything
+
+
+def test_a_run_that_was_taken_over_is_refused(bench: Bench) -> None:
+    whole(bench.call("present", bench.new, token=8, scope="contract"))
+    everything = bench.seen()
+    refused = whole(bench.call("active", bench.new, token=7, scope="contract"))
+    assert (refused["verdict"]["code"], refused["changed"]) == ("fence.stale_token", False)
+    assert bench.seen() == everything
+
+
+def test_a_release_that_is_nowhere_is_one_sentence(bench: Bench) -> None:
+    everything = bench.seen()
+    for name in ("present", "active"):
+        refused = whole(bench.call(name, bench.nowhere))
+        assert (refused["verdict"]["outcome"] in ("fail", "error"), refused["changed"]) == (True, False)
+    assert bench.seen() == everything
+
+
+@pytest.mark.parametrize("moment", list(MOMENTS))
+def test_killed_and_called_again(bench: Bench, moment: str) -> None:
+    whole(bench.call("present", bench.new))
+    before = whole(bench.call("active", bench.new, check=True))["before"]
+    call = bench.rig.start(bench.host, bench.module, bench.args("active", bench.new, expect=before))
+    seen = MOMENTS[moment]
+    assert bench.rig.shell(bench.host, KILL % (seen % bench.unit if "%s" in seen else seen)).endswith("killed")
+    assert call.process.pid
+    os.killpg(call.process.pid, signal.SIGKILL)
+    call.said(60)
+    again = whole(bench.call("active", bench.new, expect=before, resume=True))
+    assert without_release(again, "after") == state(bench, 1)
+    assert whole(bench.call("active", bench.new))["changed"] is False
+
+
+def test_a_secret_is_seen_nowhere(bench: Bench) -> None:
+    if not bench.secret:
+        assert bench.module != "osops.lifecycle.artifact_source"
+        return
+    whole(bench.call("absent", bench.new))
+    call = bench.rig.start(bench.host, bench.module, bench.args("present", bench.new))
+    argv = bench.rig.shell(
+        bench.host,
+        "for i in $(seq 300); do cat /proc/[0-9]*/cmdline 2> /dev/null | tr '\\0' ' '; pgrep -f osops-job > /dev/null || [ $i -lt 40 ] || break; sleep .05; done; echo",
+    )
+    said = call.said(300)
+    answer = whole(bench.call("present", bench.new))
+    assert "osops-job" in argv, "nothing was seen of the act at all"
+    assert bench.secret not in argv + said + json.dumps({name: value for name, value in answer.items() if name != "invocation"})
+    journal = bench.rig.shell(
+        bench.host,
+        "journalctl --no-pager --since -10min | grep -c %s || true; grep -rl %s /var/lib/osops /var/log 2> /dev/null || true"
+        % (bench.secret, bench.secret),
+    )
+    assert journal.split("\n")[0] == "0", journal
