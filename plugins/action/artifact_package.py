@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 import typing as t
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.osops.lifecycle.plugins.plugin_utils import halves
+
 MODULE = "osops.lifecycle.artifact_package"
 DEADLINE_S = 120
 """That of the module (doc fragment driver)."""
-_TELLING = re.compile(r"^(dpkg: error|E: )|subprocess returned|No space left")
 
 
 class ActionModule(ActionBase):
@@ -41,20 +41,16 @@ class ActionModule(ActionBase):
         _unless_alone(playbook)
         failed = self._apt(begun["apt"], task_vars)
         if not failed:
-            return _whole(begun, ours(stage="finish", expect=None))
+            return halves.whole(begun, ours(stage="finish", expect=None))
         # What was there is put back by the same way. It has the time that it needs: half of it would be worse than late.
         end = max(end, time.monotonic() + DEADLINE_S)
         former = {**args["release"], "version": begun["before"]["release"], "id": None}
-        back = (
-            ours(release=former, expect=None, resume=True)
-            if former["version"]
-            else {"failed": True, "msg": "what was there was half there"}
-        )
+        back = halves.UNKNOWN if former["version"] is None else ours(release=former, expect=None, resume=True)
         if "apt" in back:
             _unless_alone(playbook)
             again = self._apt(back["apt"], task_vars)
             back = {"failed": True, "msg": again} if again else ours(release=former, stage="finish", expect=None)
-        return _whole(begun, {**back, **_why(failed, back), "changed": bool(back.get("failed"))})
+        return halves.whole(begun, {**back, **halves.why(failed, back), "changed": bool(back.get("failed"))})
 
     def _apt(self, asked: dict[str, t.Any], task_vars: t.Any) -> str:
         """Let apt do it with nothing but what is kept; returns why it failed, empty when it did not."""
@@ -64,34 +60,10 @@ class ActionModule(ActionBase):
             done = self._execute_module(module_name="ansible.builtin.apt", module_args=asked["arguments"], task_vars=task_vars)
         finally:
             self._task.environment = environment
-        lines = [
-            line.strip() for key in ("stdout", "stderr") for line in str(done.get(key, "")).splitlines() if _TELLING.search(line)
-        ]
-        return "; ".join(lines[:6]) or str(done.get("msg", "it does not say why"))[-400:] if done.get("failed") else ""
+        return halves.failure(done)
 
 
 def _unless_alone(playbook: int) -> None:
     """End here when the playbook was killed: a worker of ansible-core outlives it, and whoever goes on must find nobody at work."""
     if os.getppid() != playbook:
         os._exit(1)
-
-
-def _whole(begun: dict[str, t.Any], last: dict[str, t.Any]) -> dict[str, t.Any]:
-    """One answer of the two halves: what was there before is what the first has seen."""
-    found = {**begun, "changed": True, **last, "before": begun["before"]}
-    found.pop("apt")
-    return {
-        **found,
-        "diff": {"before": found["before"], "after": found["after"]},
-        **({"stop": begun["stop"]} if "stop" in begun else {}),
-    }
-
-
-def _why(failed: str, back: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The verdict of a move that apt did not make."""
-    reason = "apt could not move the packages: %s." % failed.rstrip(".")
-    hint = "What was there is installed again, and runs."
-    if back.get("failed"):
-        hint = "Putting back what was there failed, too: %s" % back.get("msg")
-    verdict = {"outcome": "fail", "code": "package.apt_failed", "reason": reason, "hint": hint, "evidence": {}}
-    return {"failed": True, "msg": "%s %s" % (reason, hint), "verdict": verdict}

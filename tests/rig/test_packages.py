@@ -97,7 +97,8 @@ def test_a_security_update_and_back(untouched: list[str], rig: Rig, capsys: pyte
         run("Keystone goes back", "rollback", old, keystone)
         assert set(packaged.installed(rig, "python3-keystone").values()) == {old["python3-keystone"]}
         # A consumer finds the new version bad, on the last instance: taken back by itself.
-        asks = {"name": "billing", "host": "db1", "command": ["/bin/false"], "timeout": 10}
+        command = ["/bin/sh", "-c", '[ "$OSOPS_VERSION" = "%s" ]' % old["keystone"]]
+        asks = {"name": "billing", "host": "db1", "command": command, "timeout": 10}
         run("an update that a consumer refuses", "upgrade", new, keystone, rc=2, checks=[asks])
         assert rig.last_run()[0] == "rolled_back"
         assert set(packaged.installed(rig, "keystone").values()) == {old["keystone"]}

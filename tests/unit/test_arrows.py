@@ -24,7 +24,7 @@ SHARED = {"_errors", "_verdict", "_wait"}
 # Pure: from data to data. They open, run, wait for and ask nothing.
 PURE = {
     "model.py", "plan.py", "draft.py", "rolling.py", "greenfield.py", "removal.py", "upkeep.py", "needs.py", "back.py", "steps.py", "observed.py",
-    "hops.py", "status.py", "overview.py", "progress.py", "drafted.py", "drafted_found.py", "drafted_traffic.py",
+    "halves.py", "hops.py", "status.py", "overview.py", "progress.py", "drafted.py", "drafted_found.py", "drafted_traffic.py",
     "restoring.py", "outage.py", "offline.py", "configuration.py", "restarted.py", "past.py", "drift.py",
 }  # fmt: skip
 SIDE_EFFECTS = {"os", "subprocess", "socket", "pathlib", "shutil", "signal", "threading", "urllib", "time", "random"}
@@ -77,7 +77,8 @@ def test_hands_share_only_the_standard_library_and_themselves(path: Path) -> Non
     assert foreign(path) == set()
     assert {name for name in ours(path) if not name.startswith("module_utils.")} == set()
     below = path.relative_to(PLUGINS / "module_utils").parts[0]
-    assert below.startswith("_"), "private to the collection, so under an _underscore name"
+    public = {"driver.py"}  # what other collections write their drivers with
+    assert below.startswith("_") or below in public, "private to the collection, so under an _underscore name"
 
 
 @pytest.mark.parametrize("path", sources("modules"), ids=by_name)
