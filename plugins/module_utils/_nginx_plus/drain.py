@@ -199,7 +199,7 @@ class Drain(Traffic):
         """Say which sessions kept the drain from ending, and what can be done about them."""
         parts = ["%s has %d session%s" % (key, count, "s"[: count - 1]) for key, count in sorted(seen.left.items())]
         parts += [
-            "%d server%s removed from %s still have some, and which is not shown" % (count, "s"[: count - 1], label)
+            "%s removed from %s, and which is not shown, with sessions" % (servers_are(count), label)
             for label, count in sorted(seen.zombies.items())
         ]
         came = sum(seen.returned.values())

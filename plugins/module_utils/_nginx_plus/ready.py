@@ -156,6 +156,9 @@ class Ready(Traffic):
         return "%s is %s (%s)" % (server.key, server.peer.state, checked[server.peer.passed])
 
     def taken_back(self, server: Server, found: t.Mapping[str, int]) -> dict[str, int]:
-        """What got traffic and was not found up, or came out of down and did not become healthy, goes back to what it was."""
-        foreign = server.admin & DOWN and not found["admin"] & DOWN
-        return {} if server.key in self._proven or (server.kind == HTTP and foreign) else dict(found)
+        """What got traffic and was not found up, or came out of down and did not become healthy, goes back to what it was.
+
+        No failure gives traffic: what a reload had put into it, and this call took out, stays out.
+        """
+        foreign = server.kind == HTTP and server.admin & DOWN and not found["admin"] & DOWN
+        return {} if server.key in self._proven or foreign or not found["admin"] else dict(found)
