@@ -64,7 +64,9 @@ def _url(given: str) -> tuple[str, str]:
         raise BadInputError("The url is not an http or https address.", "nginx_plus.url", _URL_HINT)
     if "@" in parts.netloc:
         raise BadInputError(
-            "The url holds a user or a password.", "nginx_plus.url", "Use username and secrets: what stands in a url is shown in logs."
+            "The url holds a user or a password.",
+            "nginx_plus.url",
+            "Use username and secrets: what stands in a url is shown in logs.",
         )
     if parts.query or parts.fragment or "?" in given or "#" in given:
         raise BadInputError("The url has a query or a fragment.", "nginx_plus.url", _URL_HINT)
@@ -88,7 +90,9 @@ def _credentials(username: str, secrets: t.Mapping[str, t.Any]) -> tuple[dict[st
         raise BadInputError("secrets knows %s, and not %s." % (" and ".join(_SECRETS), ", ".join(strange)), "input")
     password, whole = (str(secrets.get(name) or "") for name in _SECRETS)
     if whole and (password or username):
-        raise BadInputError("secrets.authorization is a whole header, so neither username nor secrets.password fits to it.", "input")
+        raise BadInputError(
+            "secrets.authorization is a whole header, so neither username nor secrets.password fits to it.", "input"
+        )
     if bool(username) != bool(password):
         raise BadInputError("username and secrets.password are only of use together.", "input")
     if re.search(r"[\x00-\x1f\x7f]", username + password) or ":" in username:

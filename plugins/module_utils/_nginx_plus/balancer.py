@@ -50,7 +50,7 @@ class Balancer:
         targets = tuple(s for _group, servers in found for s in servers if (s.kind, s.group.name, s.id) in meant)
         return Seen(info, targets, tuple(found))
 
-    def set(self, server: Server, wanted: t.Mapping[str, int], seen: Seen) -> bool:
+    def bring(self, server: Server, wanted: t.Mapping[str, int], seen: Seen) -> bool:
         """Bring a server to ``wanted`` (admin and weight); False when it is so already.
 
         The answer says which server was set. After a reload the same id may be another one's: that one is put back at once.

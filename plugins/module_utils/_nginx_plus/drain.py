@@ -126,7 +126,11 @@ class Drain(Traffic):
 
     def _mend(self) -> None:
         """Drain again what a reload (or a hand) has put back since; respect a server that somebody has set down."""
-        foreign = [s.key for s in self.targets if s.kind == HTTP and s.admin & DOWN and not self.before.get(s.key, s.stable)["admin"] & DOWN]
+        foreign = [
+            s.key
+            for s in self.targets
+            if s.kind == HTTP and s.admin & DOWN and not self.before.get(s.key, s.stable)["admin"] & DOWN
+        ]
         if foreign:
             raise ForeignChangeError(
                 "Somebody else has set %s down during the drain." % ", ".join(foreign),

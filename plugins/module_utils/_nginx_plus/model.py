@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import typing as t
 
 HTTP, STREAM = "http", "stream"
 KINDS = (HTTP, STREAM)
@@ -111,7 +110,8 @@ class Server:
         return {"admin": self.admin, "weight": self.conf.weight}
 
 
-class Seen(t.NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Seen:
     """One look: what runs there, every server that is meant, and every group that holds one, with all its servers."""
 
     info: Info

@@ -62,7 +62,12 @@ def parse_groups(kind: str, data: t.Any) -> tuple[Group, ...]:
         group = _is(body, dict, where)
         peers = _field(group, "peers", list, where)
         found.append(
-            Group(kind, name, _field(group, "zombies", int, where), tuple(_peer(kind, peer, "a server of " + where) for peer in peers))
+            Group(
+                kind,
+                name,
+                _field(group, "zombies", int, where),
+                tuple(_peer(kind, peer, "a server of " + where) for peer in peers),
+            )
         )
     return tuple(found)
 

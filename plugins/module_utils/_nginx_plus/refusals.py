@@ -14,7 +14,9 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._errors import Lif
 # A reload came between two questions, so what was asked for is not there any more. Asking again helps.
 REPLACED = "nginx_plus.replaced"
 _AGAIN = "A reload came between question and answer, or somebody removes servers. Run it again."
-_OURS = "This is for the authors of osops.lifecycle: the request does not fit this release of NGINX Plus. Say which release it is."
+_OURS = (
+    "This is for the authors of osops.lifecycle: the request does not fit this release of NGINX Plus. Say which release it is."
+)
 _VALUE = "Look at what restore says of the server."
 
 # Error code of the API -> code, sentence (what was asked for is put in), hint.
@@ -25,7 +27,11 @@ KNOWN: dict[str, tuple[str, str, str]] = {
         "Update NGINX Plus; a GET of url itself lists the versions that it knows.",
     ),
     "PathNotFound": ("nginx_plus.no_api", "The API of NGINX Plus has no %s", "Is url the whole address up to /api?"),
-    "UpstreamNotFound": ("nginx_plus.unknown_upstream", "NGINX Plus has no upstream for %s", "Look at its name, and for a `zone` in it."),
+    "UpstreamNotFound": (
+        "nginx_plus.unknown_upstream",
+        "NGINX Plus has no upstream for %s",
+        "Look at its name, and for a `zone` in it.",
+    ),
     "UpstreamStatic": (
         "nginx_plus.static",
         "The upstream of %s has no shared memory, so nothing in it can be set while nginx runs",
@@ -62,7 +68,11 @@ KNOWN: dict[str, tuple[str, str, str]] = {
     "UpstreamBadSlowStart": ("nginx_plus.bad_request", "NGINX Plus does not take the slow_start of %s", _OURS),
     "UpstreamBadRoute": ("nginx_plus.bad_request", "NGINX Plus does not take the route of %s", _OURS),
     "UpstreamBadService": ("nginx_plus.bad_request", "NGINX Plus does not take the service of %s", _OURS),
-    "BodyReadError": ("nginx_plus.unavailable", "NGINX Plus could not read what was sent for %s", "Look at its error log; then run it again."),
+    "BodyReadError": (
+        "nginx_plus.unavailable",
+        "NGINX Plus could not read what was sent for %s",
+        "Look at its error log; then run it again.",
+    ),
     "JsonError": ("nginx_plus.bad_request", "NGINX Plus does not take what was sent for %s for JSON", _OURS),
 }
 
@@ -77,8 +87,16 @@ _STATUS: dict[int, tuple[str, str, str]] = {
         "NGINX Plus does not let this host or user use its API",
         "Look at `allow` and `deny` (and `limit_except`) in the location of the API, or run the task on the balancer's host.",
     ),
-    404: ("nginx_plus.no_api", "There is no API of NGINX Plus at this address", "Look at url, and for `api` in the configuration of NGINX Plus."),
-    405: ("nginx_plus.read_only", "What answers at this address does not let anything be set", "Write `api write=on;` into the location of the API."),
+    404: (
+        "nginx_plus.no_api",
+        "There is no API of NGINX Plus at this address",
+        "Look at url, and for `api` in the configuration of NGINX Plus.",
+    ),
+    405: (
+        "nginx_plus.read_only",
+        "What answers at this address does not let anything be set",
+        "Write `api write=on;` into the location of the API.",
+    ),
 }
 
 

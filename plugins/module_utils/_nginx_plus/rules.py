@@ -60,7 +60,8 @@ def select(
             "NGINX Plus has no server %s%s."
             % (", ".join(missing), " in upstream " + ", ".join(sorted(backends)) if backends else ""),
             "nginx_plus.unknown_server",
-            "It has: %s. An upstream without `zone` cannot be seen." % _some(sorted({peer.address for group in inside for peer in group.peers})),
+            "It has: %s. An upstream without `zone` cannot be seen."
+            % _some(sorted({peer.address for group in inside for peer in group.peers})),
         )
     _refuse_what_cannot_be_told_apart(list(found.values()))
     return list(found.values())

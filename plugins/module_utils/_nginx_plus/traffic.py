@@ -17,7 +17,13 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.addres
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.balancer import Balancer, describe
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.model import SETTABLE, Seen, Server
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.refusals import REPLACED
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.rules import Stable, check_kind, check_name, excuse, patch
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.rules import (
+    Stable,
+    check_kind,
+    check_name,
+    excuse,
+    patch,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._settle import settle
 from ansible_collections.osops.lifecycle.plugins.module_utils._signals import held_back
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
@@ -223,7 +229,7 @@ class Traffic(abc.ABC):
         """Set a server, and remember first how it was found: whether a request that is cut was carried out is not known."""
         if patch(server, wanted):
             self.ours.setdefault(server.key, self.before.get(server.key, server.stable))
-        return self.balancer.set(server, wanted, self.seen)
+        return self.balancer.bring(server, wanted, self.seen)
 
     def look_after(self) -> None:
         """After changes: see what is there now."""
@@ -253,7 +259,7 @@ class Traffic(abc.ABC):
             self.look()
             for server in self.targets:
                 if server.key in self.ours:
-                    self.balancer.set(server, self.taken_back(server, self.ours[server.key]), self.seen)
+                    self.balancer.bring(server, self.taken_back(server, self.ours[server.key]), self.seen)
             self.look_after()
         except LifecycleError as exc:
             return exc

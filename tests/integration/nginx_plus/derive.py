@@ -4,6 +4,7 @@
 """Derive the table that the fake NGINX Plus answers by from the specification of its API (swagger 2.0, version 9).
 
 python3 tests/integration/nginx_plus/derive.py nginx_api.yaml > tests/integration/nginx_plus/api_v9.json
+python3 tests/integration/nginx_plus/derive.py nginx_api.yaml --check     exit code 1 when the table is not what it gives
 
 The specification is not ours to pass on. What is kept are facts: paths, methods, parameters, status codes, error codes, and the names
 and types of fields, of those calls only that the driver makes. No text of it is kept.
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import yaml
 
+TABLE = Path(__file__).with_name("api_v9.json")
 CALLS = {
     "/": ["get"],
     "/nginx": ["get"],
@@ -85,5 +87,13 @@ def _type(schema: Json, specification: Json, needed: dict[str, Json]) -> Json:
     return schema["type"]
 
 
+def main() -> int:
+    found = derive(yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    if sys.argv[2:] == ["--check"]:
+        return int(found != json.loads(TABLE.read_text(encoding="utf-8")))
+    print(json.dumps(found, indent=1))
+    return 0
+
+
 if __name__ == "__main__":
-    print(json.dumps(derive(yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))), indent=1))
+    sys.exit(main())

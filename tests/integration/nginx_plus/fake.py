@@ -131,7 +131,9 @@ class FakePlus:
         version, _slash, rest = parts.path[len("/api/") :].partition("/")
         path = "/" + rest
         if version not in self.versions:
-            return self._refused({"answers": {"404": {"codes": ["UnknownVersion"]}}}, Refusal(404, "UnknownVersion", "unknown version"))
+            return self._refused(
+                {"answers": {"404": {"codes": ["UnknownVersion"]}}}, Refusal(404, "UnknownVersion", "unknown version")
+            )
         call, names = self._call(method, path)
         if call is None:
             self._breach("%s %s is not in the specification" % (method, path))
@@ -168,7 +170,14 @@ class FakePlus:
         if path == "/":
             return self.roots
         if path == "/nginx":
-            return {"version": "1.21.6", "build": "nginx-plus-r27", "address": "127.0.0.1", "generation": self.generation, "pid": 812, "ppid": 811}
+            return {
+                "version": "1.21.6",
+                "build": "nginx-plus-r27",
+                "address": "127.0.0.1",
+                "generation": self.generation,
+                "pid": 812,
+                "ppid": 811,
+            }
         kind = path.split("/")[1]
         if "name" not in names:
             return {name: self._status(kind, one) for name, one in self.upstreams[kind].items() if not one.static}
@@ -184,7 +193,13 @@ class FakePlus:
     def _status(self, kind: str, upstream: FakeUpstream) -> Json:
         peers = []
         for one in upstream.servers:
-            peer = {"id": one.id, "server": one.address, "name": one.name or one.address, "backup": one.backup, "weight": one.weight}
+            peer = {
+                "id": one.id,
+                "server": one.address,
+                "name": one.name or one.address,
+                "backup": one.backup,
+                "weight": one.weight,
+            }
             peer.update({"state": one.shown(), "active": one.active, "requests" if kind == "http" else "connections": one.total})
             checks: Json = {"checks": 0 if one.passed is None else 7, "fails": 0, "unhealthy": 0}
             peer["health_checks"] = checks if one.passed is None else {**checks, "last_passed": one.passed}
@@ -245,7 +260,14 @@ class FakePlus:
 
 
 def _conf(kind: str, one: FakeServer) -> Json:
-    found: Json = {"id": one.id, "server": one.address, "weight": one.weight, "max_conns": 0, "max_fails": 1, "fail_timeout": "10s"}
+    found: Json = {
+        "id": one.id,
+        "server": one.address,
+        "weight": one.weight,
+        "max_conns": 0,
+        "max_fails": 1,
+        "fail_timeout": "10s",
+    }
     found.update({"slow_start": "0s", "backup": one.backup, "down": one.down})
     if kind == "http":
         found["route"] = ""
@@ -256,6 +278,8 @@ def _conf(kind: str, one: FakeServer) -> Json:
 
 def _only(found: Json, fields: list[str]) -> Json:
     """The parameter ``fields``: of the object, or of each in a map of objects."""
+    if isinstance(found, list):
+        return found
     if any(name in fields for name in found):
         return {name: value for name, value in found.items() if name in fields}
     return {name: {key: value for key, value in one.items() if key in fields} for name, one in found.items()}

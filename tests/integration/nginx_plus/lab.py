@@ -124,5 +124,13 @@ def answer(status: int, body: t.Any, kind: str = "application/json", *headers: s
     """An answer as it goes over the wire; ``length``: what it says of itself."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     said = len(data) if length is None else length
-    lines = ["HTTP/1.1 %d Whatever" % status, "Content-Type: " + kind, "Content-Length: %d" % said, *headers, "Connection: close", "", ""]
+    lines = [
+        "HTTP/1.1 %d Whatever" % status,
+        "Content-Type: " + kind,
+        "Content-Length: %d" % said,
+        *headers,
+        "Connection: close",
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode() + data

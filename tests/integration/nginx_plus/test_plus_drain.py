@@ -207,7 +207,11 @@ def test_floor_counts_only_servers_that_carry_traffic(lab: Lab) -> None:
 
 def test_backup_servers_count_when_no_other_is_left(lab: Lab) -> None:
     lab.plus.add(
-        "http", "be", FakeServer(lab.address("s1")), FakeServer("127.0.0.1:2", backup=True), FakeServer("127.0.0.1:3", backup=True)
+        "http",
+        "be",
+        FakeServer(lab.address("s1")),
+        FakeServer("127.0.0.1:2", backup=True),
+        FakeServer("127.0.0.1:3", backup=True),
     )
     assert act(lab, "drain", min_available=3).verdict.evidence["left"] == {"be": 2}
     assert act(lab, "drain", min_available=2).verdict.passed

@@ -186,7 +186,8 @@ def test_strange_answers(lab: Lab, raw: bytes, code: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [answer(200, {"id": 0}), answer(200, b"ok"), answer(500, b"no"), b"", answer(200, {"id": 0, "server": "x", "weight": 1})]
+    "raw",
+    [answer(200, {"id": 0}), answer(200, b"ok"), answer(500, b"no"), b"", answer(200, {"id": 0, "server": "x", "weight": 1})],
 )
 def test_strange_answers_to_a_change(lab: Lab, raw: bytes) -> None:
     lab.plus.before_answer = lambda method, path: raw if method == "PATCH" else None
@@ -249,7 +250,11 @@ def test_credentials_are_sent_and_never_shown(lab: Lab) -> None:
     """Also when the other side repeats them in what it says."""
     lab.plus.credentials = basic("osops", PASSWORD)
     given: dict[str, t.Any] = {"username": "osops", "secrets": {"password": PASSWORD}}
-    shown = [act(lab, "drain", **given), act(lab, "ready", **given), act(lab, "drain", username="osops", secrets={"password": "wrong"})]
+    shown = [
+        act(lab, "drain", **given),
+        act(lab, "ready", **given),
+        act(lab, "drain", username="osops", secrets={"password": "wrong"}),
+    ]
     assert [outcome.verdict.passed for outcome in shown] == [True, True, False]
     assert shown[2].verdict.code == "nginx_plus.unauthorized"
     header = basic("osops", PASSWORD)

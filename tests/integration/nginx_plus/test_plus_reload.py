@@ -246,5 +246,3 @@ def test_a_signal_puts_back_what_was_drained(lab: Lab, collections: Path, number
     process.send_signal(number)
     process.communicate(timeout=30)
     assert lab.flags() == {(False, False)}
-
-

@@ -26,7 +26,9 @@ def server(number: int = 1, kind: str = "http", upstream: str = "be", **more: t.
     flags = {name: more.pop(name, default) for name, default in (("down", False), ("drain", False))}
     address = "10.0.0.%d:80" % number
     shown = {"state": "down" if flags["down"] else "draining" if flags["drain"] else "up", "passed": True, **more}
-    peer = Peer(**{"id": number, "address": address, "name": address, "backup": False, "weight": 1, "active": 0, "total": 0, **shown})
+    peer = Peer(
+        **{"id": number, "address": address, "name": address, "backup": False, "weight": 1, "active": 0, "total": 0, **shown}
+    )
     return Server(Group(kind, upstream, 0, (peer,)), peer, Conf(number, address, peer.weight, flags["down"], flags["drain"]))
 
 
@@ -46,7 +48,8 @@ def test_addresses_have_one_form(text: str, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("10.0.0.1:80", ("10.0.0.1", 80)), ("[::1]:80", ("::1", 80)), ("0.0.0.0:80", None), ("unix:/a", None), ("a:80", None)]
+    ("text", "found"),
+    [("10.0.0.1:80", ("10.0.0.1", 80)), ("[::1]:80", ("::1", 80)), ("0.0.0.0:80", None), ("unix:/a", None), ("a:80", None)],
 )
 def test_what_can_be_connected_to(text: str, found: tuple[str, int] | None) -> None:
     assert place(text) == found
@@ -209,7 +212,16 @@ def test_select_names_what_is_missing() -> None:
         select([group], [parse_endpoint("10.0.0.1:80"), parse_endpoint("10.0.0.9:80")], [], lambda _name: set())
 
 
-PEER = {"id": 0, "server": "10.0.0.1:80", "backup": False, "weight": 1, "state": "up", "active": 0, "requests": 1, "connections": 1}
+PEER = {
+    "id": 0,
+    "server": "10.0.0.1:80",
+    "backup": False,
+    "weight": 1,
+    "state": "up",
+    "active": 0,
+    "requests": 1,
+    "connections": 1,
+}
 CONF = {"id": 0, "server": "10.0.0.1:80", "weight": 1, "down": False}
 
 
