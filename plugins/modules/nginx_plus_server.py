@@ -12,14 +12,14 @@ version_added: 1.0.0
 description:
   - Drains servers of an NGINX Plus through its HTTP API (version 9), waits until no session is left on them, and puts them back to
     exactly what they were.
-  - Runs on the balancer's host or on any other that reaches its API and the servers. With several balancers, use it for each of
+  - Runs on the balancer's host, or on any other that reaches its API and the servers. With several balancers, use it for each of
     them, also for a passive one, because drains are not shared between balancers.
   - A drain is refused when an upstream would keep fewer than O(min_available) healthy servers. When the drain fails later,
     everything that this call drained is put back.
   - Servers of upstreams in C(http) are drained, those of upstreams in C(stream) know no drain and are set down, which lets their
     connections go on and gives them no new ones.
   - A drain that a reload of NGINX Plus has undone meanwhile is set again. Sessions on workers that a reload has left behind do not
-    show in the API.
+    show in the API. They are counted where the task runs on the balancer's own host, as root; elsewhere they are not seen.
   - A server that is not healthy, or does not take a TCP connection from the host that the task runs on, never gets traffic from
     O(state=ready). It stays as it is, and the module fails.
   - Tested against a server that is made from the specification of the API, because a licence of NGINX Plus could not be had.
@@ -220,12 +220,19 @@ version:
   description: The release of NGINX Plus, and the nginx it is made of.
   returned: when NGINX Plus was reached
   type: str
-  sample: nginx-plus-r33 (1.27.2)
+  sample: nginx-plus-r27 (1.21.6)
 reloads:
-  description: How many reloads of NGINX Plus were seen during this call. Sessions on the workers that they left behind were not seen.
+  description: How many reloads of NGINX Plus were seen during this call.
   returned: always
   type: int
   sample: 0
+old_workers:
+  description:
+    - The workers that a reload has left behind (C(pids)), and how they are seen (C(seen_by)), which is V(processes) on the balancer's
+      own host, and empty when it is not known whether there are any. Only O(state=drain) looks for them.
+  returned: always
+  type: dict
+  sample: {"seen_by": "processes", "pids": []}
 """
 
 from ansible.module_utils.basic import AnsibleModule

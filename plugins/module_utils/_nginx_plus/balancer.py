@@ -11,9 +11,10 @@ import socket
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.address import Endpoint
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.address import Endpoint, place
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.api import Api
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.model import KINDS, Conf, Group, Info, Seen, Server
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.old import sessions
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.parse import (
     parse_conf,
     parse_confs,
@@ -49,6 +50,11 @@ class Balancer:
         meant = {(group.kind, group.name, peer.id) for group, peer in chosen}
         targets = tuple(s for _group, servers in found for s in servers if (s.kind, s.group.name, s.id) in meant)
         return Seen(info, targets, tuple(found))
+
+    def old(self, seen: Seen) -> dict[int, int] | None:
+        """Count the sessions that workers of before a reload still have with the servers; None when they cannot be seen."""
+        places = {place(server.peer.address) for server in seen.targets}
+        return sessions(self._api.access.url, seen.info, {found for found in places if found is not None})
 
     def bring(self, server: Server, wanted: t.Mapping[str, int], seen: Seen) -> bool:
         """Bring a server to ``wanted`` (admin and weight); False when it is so already.
@@ -93,7 +99,7 @@ class Balancer:
         raise LifecycleError(message + " That one was put back.", REPLACED, "Run it again.")
 
     def _info(self) -> Info:
-        return parse_info(self._api.get("/nginx", "the release of nginx", "version,build,generation"))
+        return parse_info(self._api.get("/nginx", "the release of nginx", "version,build,generation,pid,ppid"))
 
     def _groups(self, kind: str) -> tuple[Group, ...]:
         return parse_groups(kind, self._api.get("/%s/upstreams/" % kind, "the upstreams of %s" % kind, "peers,zombies"))

@@ -33,10 +33,14 @@ QUIET_S = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """One look at the sessions that are left: by server, on removed servers by upstream, and how many came after the drain."""
+    """One look at the sessions that are left: by server, on removed servers by upstream, on old workers by process.
+
+    ``returned``: how many came after the drain.
+    """
 
     left: dict[str, int]
     zombies: dict[str, int]
+    old: dict[int, int]
     returned: dict[str, int]
     quiet: bool
     short: bool
@@ -44,7 +48,7 @@ class Progress:
 
     @property
     def empty(self) -> bool:
-        return self.error is None and not self.left and not self.zombies
+        return self.error is None and not self.left and not self.zombies and not self.old
 
 
 class Drain(Traffic):
@@ -147,10 +151,11 @@ class Drain(Traffic):
         try:
             self.look()
             self._mend()
+            self.old = self.balancer.old(self.seen)
         except LifecycleError as exc:
             if exc.code not in PASSING:
                 raise
-            return Progress({}, {}, {}, False, False, exc)
+            return Progress({}, {}, {}, {}, False, False, exc)
         if self.reloads != reloads:  # counters of other processes
             self._count_anew()
         self.after = {server.key: server.stable for server in self.targets}
@@ -164,6 +169,7 @@ class Drain(Traffic):
         return Progress(
             left={server.key: server.peer.active for server in self.targets if server.peer.active},
             zombies={group.label: group.zombies for group, _servers in self.seen.groups if group.zombies},
+            old={pid: count for pid, count in (self.old or {}).items() if count},
             returned=dict(self._returned),
             quiet=not sticky or time.monotonic() - self._quiet_since >= self._quiet_s,
             short=bool(self._short(SERVING)),
@@ -176,7 +182,7 @@ class Drain(Traffic):
         def hopeless(seen: Progress) -> str:
             if seen.short:
                 return "drain.floor"
-            left = seen.left or seen.zombies or seen.returned
+            left = seen.left or seen.zombies or seen.old or seen.returned
             return "drain.sessions_left" if self.request.policy == "fail" and left else ""
 
         waited = wait(
@@ -206,18 +212,23 @@ class Drain(Traffic):
             "%s removed from %s, and which is not shown, with sessions" % (servers_are(count), label)
             for label, count in sorted(seen.zombies.items())
         ]
+        parts += ["old worker %d has %d session%s" % (pid, count, "s"[: count - 1]) for pid, count in sorted(seen.old.items())]
         came = sum(seen.returned.values())
         if came:
             parts.append("%d new request%s came since the drain, from clients that are bound to it" % (came, "s"[: came - 1]))
         hint = "Give a longer deadline. A websocket ends when its client leaves, or at `proxy_read_timeout`."
-        if came and not seen.left and not seen.zombies:
+        if came and not (seen.left or seen.zombies or seen.old):
             hint = "A drain lets clients that `sticky` has bound come back. Set the server down by hand, which sends them elsewhere too."
         return LifecycleError(
             "After %.1f s sessions are left: %s. What this call drained was put back."
             % (self.elapsed_s, "; ".join(parts) or "they ended while this was written"),
             "drain.sessions_left",
             hint,
-            {"sessions": sum(seen.left.values()), "zombies": seen.zombies, "returned": seen.returned},
+            {
+                "sessions": sum(seen.left.values()) + sum(seen.old.values()),
+                "zombies": seen.zombies,
+                "returned": seen.returned,
+            },
         )
 
     def _note(self) -> str:

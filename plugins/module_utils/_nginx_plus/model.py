@@ -21,11 +21,16 @@ SETTABLE = DOWN | DRAIN
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """What runs there. ``generation`` counts the reloads, so that one between two looks is seen."""
+    """What runs there. ``generation`` counts the reloads, so that one between two looks is seen.
+
+    ``pid`` is the worker that has answered, ``ppid`` its master.
+    """
 
     version: str
     build: str
     generation: int
+    pid: int
+    ppid: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,11 @@ def parse_names(data: t.Any) -> tuple[str, ...]:
 def parse_info(data: t.Any) -> Info:
     found = _is(data, dict, "nginx")
     return Info(
-        _field(found, "version", str, "nginx"), _field(found, "build", str, "nginx"), _field(found, "generation", int, "nginx")
+        version=_field(found, "version", str, "nginx"),
+        build=_field(found, "build", str, "nginx"),
+        generation=_field(found, "generation", int, "nginx"),
+        pid=_field(found, "pid", int, "nginx"),
+        ppid=_field(found, "ppid", int, "nginx"),
     )
 
 

@@ -132,6 +132,8 @@ class Traffic(abc.ABC):
         self.mended: set[str] = set()
         self.lost: list[str] = []
         self.reloads = 0
+        self.old: dict[int, int] | None = None
+        """Sessions of workers that a reload has left behind, by process; None while they are not seen."""
         self.ours: Stable = {}
         """What this call has set, as it was found."""
         self._seen: Seen | None = None
@@ -237,10 +239,10 @@ class Traffic(abc.ABC):
         self.after = stable(self.targets)
 
     def note_reloads(self) -> str:
-        """What this call cannot know. Before it, nobody has counted reloads."""
-        if not self.reloads:
+        """What this call cannot know."""
+        if not self.reloads or self.old is not None:
             return ""
-        return " NGINX Plus was reloaded meanwhile; sessions on workers that a reload has left behind do not show in its API."
+        return " NGINX Plus was reloaded meanwhile; what a reload leaves behind shows on the balancer's own host only."
 
     def _undo(self, cause: BaseException) -> None:
         """Take back what an act that failed must not leave, and nothing else: what somebody has set since stays."""
@@ -272,4 +274,5 @@ class Traffic(abc.ABC):
             "mended": sorted(self.mended),
             "version": "%s (%s)" % (info.build, info.version) if info else "",
             "reloads": self.reloads,
+            "old_workers": {"seen_by": "" if self.old is None else "processes", "pids": sorted(self.old or {})},
         }

@@ -82,6 +82,8 @@ class FakePlus:
         self.versions = [VERSION]
         self.credentials = ""
         self.generation = 1
+        self.pids = (0, 0)
+        """The worker and the master that it says it is of."""
         self.asked: collections.Counter[str] = collections.Counter()
         self.log: list[tuple[str, str, Json, dict[str, str]]] = []
         self.breaches: list[str] = []
@@ -175,8 +177,8 @@ class FakePlus:
                 "build": "nginx-plus-r27",
                 "address": "127.0.0.1",
                 "generation": self.generation,
-                "pid": 812,
-                "ppid": 811,
+                "pid": self.pids[0],
+                "ppid": self.pids[1],
             }
         kind = path.split("/")[1]
         if "name" not in names:

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, UnknownAnswerError
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.address import canonical, is_at, parse_endpoint, place
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.model import Conf, Group, Info, Peer, Seen, Server
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.old import Proc, is_here, old_workers
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.parse import parse_conf, parse_groups, parse_info
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.refusals import KNOWN, refusal
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.rules import excuse, health, patch, select, shortages
@@ -101,7 +102,7 @@ def _seen(*servers: Server) -> Seen:
     groups: dict[tuple[str, str], list[Server]] = {}
     for one in servers:
         groups.setdefault((one.kind, one.group.name), []).append(one)
-    return Seen(Info("1", "r", 1), servers[:1], tuple((found[0].group, tuple(found)) for found in groups.values()))
+    return Seen(Info("1", "r", 1, 2, 3), servers[:1], tuple((found[0].group, tuple(found)) for found in groups.values()))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,47 @@ def test_draining_is_no_state_of_a_stream_server() -> None:
         parse_groups("stream", {"be": {"peers": [{**PEER, "state": "draining"}], "zombies": 0}})
 
 
+NGINX = {"version": "1.21.6", "build": "nginx-plus-r27", "generation": 3, "pid": 12, "ppid": 11}
+
+
 def test_the_release() -> None:
-    assert parse_info({"version": "1.21.6", "build": "nginx-plus-r27", "generation": 3}) == Info("1.21.6", "nginx-plus-r27", 3)
-    with pytest.raises(UnknownAnswerError):
-        parse_info({"version": "1.21.6", "build": "nginx-plus-r27", "generation": "3"})
+    assert parse_info(NGINX) == Info("1.21.6", "nginx-plus-r27", 3, 12, 11)
+    for field in NGINX:
+        with pytest.raises(UnknownAnswerError):
+            parse_info({**NGINX, field: None})
+
+
+MASTER, WORKER = Proc(11, 1, 11, "nginx: master process"), Proc(12, 11, 12, "nginx: worker process")
+LEFT = Proc(13, 11, 13, "nginx: worker process is shutting down")
+OTHER = [Proc(21, 1, 21, "nginx: master process"), Proc(22, 21, 22, LEFT.title)]
+INSIDE = [Proc(101, 100, 11, MASTER.title), Proc(102, 101, 12, WORKER.title), Proc(103, 101, 13, LEFT.title)]
+
+
+@pytest.mark.parametrize(
+    ("known", "old"),
+    [
+        ([MASTER, WORKER], []),
+        ([MASTER, WORKER, LEFT, *OTHER], [13]),
+        (INSIDE, [103]),  # a container numbers them anew
+        ([MASTER, WORKER, LEFT, *INSIDE], None),  # either may be meant
+        ([MASTER, LEFT], None),
+        (OTHER, None),
+        ([], None),
+    ],
+)
+def test_old_workers_are_those_of_the_nginx_that_has_answered(known: list[Proc], old: list[int] | None) -> None:
+    found = old_workers(known, 12, 11)
+    assert (found if found is None else [process.pid for process in found]) == old
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:8080/api", True),
+        ("https://127.9.9.9/api", True),
+        ("http://192.0.2.7:8080/api", False),  # a network that is nobody's (RFC 5737)
+        ("http://no-such-host.invalid/api", False),
+    ],
+)
+def test_whose_address_it_is(url: str, here: bool) -> None:
+    assert is_here(url) is here
