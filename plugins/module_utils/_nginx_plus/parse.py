@@ -31,7 +31,7 @@ def _strange(where: str, what: str) -> UnknownAnswerError:
 
 
 def _is(value: t.Any, kind: type[T], where: str) -> T:
-    if type(value) is not kind:  # a bool is an int for isinstance
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):  # a bool is an int for isinstance
         raise _strange(where, "is not %s" % _WORDS[kind])
     return value
 
