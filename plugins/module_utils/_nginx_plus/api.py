@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import typing as t
 import urllib.parse
@@ -22,6 +23,9 @@ VERSION = 9
 # The status of a thousand servers is about a megabyte.
 _MAX_BYTES = 64 * 1024 * 1024
 
+# At the end of an act there may be something to put back: so long may an answer take even then.
+LAST_S = 2.0
+
 _HINTS = {
     "refused": "Does NGINX Plus run, and does it listen at the address of url?",
     "reset": "Run it again; if it stays so, look at the error log of NGINX Plus.",
@@ -34,10 +38,11 @@ _HINTS = {
 
 
 class Api:
-    """The API at one address."""
+    """The API at one address. ``left_s`` tells how much time there is for all questions together."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, left_s: t.Callable[[], float] = lambda: math.inf) -> None:
         self.access = access
+        self._left_s = left_s
 
     def get(self, path: str, what: str, fields: str = "") -> t.Any:
         """Ask for what is at ``path``, below the version. ``what`` names it in errors."""
@@ -58,7 +63,7 @@ class Api:
                 "%s/%d%s" % (access.url, VERSION, path),
                 headers,
                 body,
-                timeout_s=access.timeout_s,
+                timeout_s=min(access.timeout_s, max(self._left_s(), LAST_S)),
                 trust=access.trust,
                 max_bytes=_MAX_BYTES,
             )

@@ -13,7 +13,15 @@ import typing as t
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.address import Endpoint, place
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.api import Api
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.model import KINDS, Conf, Group, Info, Seen, Server
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.model import (
+    FLAGS,
+    KINDS,
+    Conf,
+    Group,
+    Info,
+    Seen,
+    Server,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.old import sessions
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.parse import (
     parse_conf,
@@ -78,12 +86,8 @@ class Balancer:
         """Another server was set: give it back what it had in the look, flags that were not seen of it are taken away."""
         everyone = [other for group, servers in seen.groups if group is server.group for other in servers]
         former = next((other for other in everyone if other.conf.address == hit.address), None)
-        was: dict[str, t.Any] = {}
-        for name in body:
-            if name == "weight":
-                was[name] = former.conf.weight if former else hit.weight
-            else:
-                was[name] = bool(former and {"down": former.conf.down, "drain": former.conf.drain or False}[name])
+        known = {"weight": former.conf.weight, **{name: bool(former.admin & bit) for name, bit in FLAGS}} if former else {}
+        was = {name: known.get(name, hit.weight if name == "weight" else False) for name in body}
         again = self._patch(server, was)
         message = "A reload of NGINX Plus came in between, and its number %d became %s instead of %s." % (
             server.id,

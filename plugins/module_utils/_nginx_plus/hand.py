@@ -23,10 +23,11 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Ve
 def prepare(params: t.Mapping[str, t.Any]) -> Act:
     """Check the arguments and return the act. Raises BadInputError."""
     request = Request.from_params(params)
-    balancer = Balancer(Api(Access.from_params(params)))
+    access = Access.from_params(params)
     kind = {"drain": Drain, "ready": Ready}[params["state"]]
 
     def act(terms: Terms, report: Report) -> Verdict:
+        balancer = Balancer(Api(access, terms.deadline.remaining))
         outcome = kind(
             balancer, dataclasses.replace(request, check_mode=terms.check, deadline_s=terms.deadline.remaining())
         ).run()

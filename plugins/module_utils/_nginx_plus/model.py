@@ -17,6 +17,8 @@ KINDS = (HTTP, STREAM)
 DOWN = 0x01
 DRAIN = 0x08
 SETTABLE = DOWN | DRAIN
+# Name of the field in the API, and its bit.
+FLAGS = (("down", DOWN), ("drain", DRAIN))
 
 
 @dataclasses.dataclass(frozen=True)

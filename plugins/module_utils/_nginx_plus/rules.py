@@ -15,6 +15,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.addres
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx_plus.model import (
     DOWN,
     DRAIN,
+    FLAGS,
     HTTP,
     SETTABLE,
     Group,
@@ -141,7 +142,7 @@ def patch(server: Server, wanted: t.Mapping[str, int]) -> dict[str, t.Any]:
     if "weight" in wanted and wanted["weight"] != server.conf.weight:
         found["weight"] = wanted["weight"]
     if "admin" in wanted:
-        for name, bit in (("down", DOWN), ("drain", DRAIN)):
+        for name, bit in FLAGS:
             if (wanted["admin"] ^ server.admin) & bit:
                 found[name] = bool(wanted["admin"] & bit)
     return found

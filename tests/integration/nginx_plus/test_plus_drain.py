@@ -174,6 +174,15 @@ def test_an_operators_down_stays_through_drain_and_ready(lab: Lab) -> None:
     assert lab.patches() == []
 
 
+def test_check_mode_knows_that_an_operators_down_stays(lab: Lab) -> None:
+    lab.server("s1").down = True
+    predicted = act(lab, "drain", check_mode=True)
+    assert predicted.verdict.passed
+    assert not predicted.changed
+    assert predicted.after == {lab.key("s1"): {"admin": 1, "weight": 1}}
+    assert act(lab, "drain", expect={lab.key("s1"): {"admin": 0}}).verdict.code == "expect.foreign"
+
+
 def test_both_flags_are_put_back(lab: Lab) -> None:
     lab.server("s1").down = lab.server("s1").drain = True
     before = act(lab, "drain").before

@@ -124,6 +124,15 @@ def test_somebody_sets_it_down_while_it_waits(lab: Lab) -> None:
     assert lab.patches() == []
 
 
+def test_somebody_sets_it_down_when_it_has_its_traffic_back(lab: Lab) -> None:
+    lab.server("s1").drain, lab.server("s1").state = True, "unavail"
+    lab.later(0.6, lambda: setattr(lab.server("s1"), "down", True))
+    failed = act(lab, "ready", deadline=20)
+    assert failed.verdict.code == "expect.foreign"
+    assert lab.patches() == [{"drain": False}]
+    assert (lab.server("s1").down, lab.server("s1").drain) == (True, False)  # left as they set it
+
+
 def test_a_drain_cannot_be_restored_in_a_stream_upstream(lab: Lab) -> None:
     _stream(lab)
     refused = act(lab, "ready", restore={lab.key("s1", "tcp"): {"admin": 8}})

@@ -33,6 +33,21 @@ def test_a_drain_that_a_reload_undoes_is_set_again_on_the_same_server(lab: Lab) 
     assert (lab.server("s1").drain, lab.server("s2").drain) == (True, False)  # though the ids have changed
 
 
+def test_a_drain_that_a_reload_undoes_is_not_set_again_below_the_floor(lab: Lab) -> None:
+    lab.server("s1").active = 1
+
+    def both() -> None:
+        with lab.plus.lock:
+            lab.plus.reload()
+            lab.server("s2").passed = False
+
+    lab.later(0.7, both)
+    failed = act(lab, "drain", deadline=20)
+    assert failed.verdict.code == "drain.floor"
+    assert lab.patches() == [{"drain": True}]
+    assert lab.flags() == {(False, False)}
+
+
 def test_with_a_state_file_nothing_has_to_be_mended(lab: Lab) -> None:
     lab.plus.upstreams["http"]["be"].keeps = True
     lab.server("s1").active = 1
@@ -234,6 +249,24 @@ def test_killed_between_two_changes_and_called_again_with_resume(lab: Lab, colle
     assert lab.server("s2").drain
     back = act(lab, "ready", ["s1", "s2"], restore=expect, expect=resumed.after)
     assert back.after == expect
+
+
+@needs_root
+@pytest.mark.usefixtures("_no_fence")
+def test_an_api_that_falls_silent_does_not_hold_it_past_its_deadline(lab: Lab, collections: Path) -> None:
+    lab.server("s1").active = 1
+    begun = time.monotonic()
+
+    def silent(method: str, path: str) -> bytes | None:
+        if lab.server("s1").drain and lab.plus.asked["GET"] > 12:
+            time.sleep(30)
+        return None
+
+    lab.plus.before_answer = silent
+    process = start(lab, collections, state="drain", deadline=4, timeout=60)
+    out, _err = process.communicate(timeout=30)
+    assert json.loads(out)["verdict"]["code"] == "drain.not_put_back"
+    assert time.monotonic() - begun < 4 + 10  # the rest is for putting back
 
 
 @needs_root

@@ -98,6 +98,13 @@ def test_drain_is_taken_from_the_status_where_the_configuration_does_not_say() -
     assert (seen.admin, silent.admin) == (0, 8)
 
 
+@pytest.mark.parametrize("flags", [{"down": True}, {"drain": True}])
+def test_one_that_was_taken_out_a_moment_ago_carries_nothing(flags: dict[str, bool]) -> None:
+    """The status is asked for before the configuration, so it may still say up."""
+    servers = [server(1), server(2, state="up", **flags)]
+    assert shortages(_seen(*servers), {servers[0].key}, 1) == {"be": 0}
+
+
 def _seen(*servers: Server) -> Seen:
     groups: dict[tuple[str, str], list[Server]] = {}
     for one in servers:
