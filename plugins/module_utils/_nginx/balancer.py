@@ -29,9 +29,9 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams i
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 # A reload of somebody's that is under way is waited for; one that hangs is not.
-SETTLE_S = 3.0
-# File times and process times are kept by different clocks of the kernel, in steps of up to 10 ms.
-SLACK_S = 0.05
+SETTLE_S = 2.0
+# Start times of processes count in steps of 10 ms. A change that came less than this after the workers is not seen.
+SLACK_S = 0.02
 
 
 @dataclasses.dataclass(frozen=True)

@@ -130,8 +130,9 @@ class Tester:
 
 
 def broken(what: str, done: Done) -> LifecycleError:
-    said = [line for line in (done.err + done.out).splitlines() if "[emerg]" in line] or tail(done.err, 2)
-    words = scrub("; ".join(line.partition("[emerg] ")[2] or line for line in said[:2]))[:400]
+    said = [line.partition("[emerg] ")[2] for line in (done.err + done.out).splitlines() if "[emerg] " in line]
+    words = "; ".join(re.sub(r"^\d+#\d+: ", "", line) for line in said[:2] or tail(done.err, 2))
+    words = scrub(words)[:400]
     return LifecycleError(
         "%s: %s." % (what, words.rstrip(".") or "it gives no reason"),
         "nginx.broken",

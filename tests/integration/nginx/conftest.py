@@ -28,6 +28,14 @@ DEFAULTS: dict[str, t.Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals come sooner than for a person."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import balancer
+
+    monkeypatch.setattr(balancer, "SETTLE_S", 0.6)
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="osops-") as path:
