@@ -63,7 +63,9 @@ class Seen:
         """The files that the master writes its errors to."""
         named = [place.directive.values[0] for place in self.tree.main("error_log") if place.directive.values]
         named = named or [self.started_with.get("-e", self.build.error_log)]
-        return [os.path.join(self.prefix, name) for name in named if name != "stderr" and not name.startswith(("syslog:", "memory:"))]
+        return [
+            os.path.join(self.prefix, name) for name in named if name != "stderr" and not name.startswith(("syslog:", "memory:"))
+        ]
 
 
 class Balancer:
@@ -108,7 +110,8 @@ class Balancer:
         mine = family(pid, known) if pid else None
         if mine is None:
             raise LifecycleError(
-                "nginx does not run: the file %s %s." % (path, "names no process of an nginx master" if pid else "holds no number"),
+                "nginx does not run: the file %s %s."
+                % (path, "names no process of an nginx master" if pid else "holds no number"),
                 "nginx.not_running",
                 "Start it, or give the option pid_file.",
             )
@@ -185,7 +188,8 @@ class Balancer:
             ) from exc
         if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
             raise LifecycleError(
-                "nginx (process %d) runs in a container or chroot: its %s is another file than the one here." % (pid, self.config),
+                "nginx (process %d) runs in a container or chroot: its %s is another file than the one here."
+                % (pid, self.config),
                 "nginx.elsewhere",
                 "Run the task inside of it.",
             )
@@ -199,7 +203,9 @@ class Balancer:
             return []
         # A worker that crashed was started anew, without a reload: the oldest one tells best when the configuration was read.
         since = min(wall_time(worker.started) for worker in mine.current) + SLACK_S
-        late = [source.path for source in tree.sources if source.path not in ours and _changed(source.path, source.stamp[4]) > since]
+        late = [
+            source.path for source in tree.sources if source.path not in ours and _changed(source.path, source.stamp[4]) > since
+        ]
         if not ours:
             late += [folder for folder in tree.folders if os.stat(folder).st_mtime_ns / 1e9 > since]
         return late

@@ -121,7 +121,9 @@ class Drain(Traffic):
 
     def act(self) -> Verdict:
         self.look_again()
-        self._ours = {server.key: dict(self.before[server.key]) for server in self.targets if not self.before[server.key]["admin"]}
+        self._ours = {
+            server.key: dict(self.before[server.key]) for server in self.targets if not self.before[server.key]["admin"]
+        }
         try:
             self.set({server.key: self.wanted(server) for server in self.targets}, max(self.left_s - self.reserve_s, 2.0))
         except LifecycleError as exc:
@@ -140,7 +142,9 @@ class Drain(Traffic):
 
         waited = wait(self._progress, self._empty, max(self.left_s - self.reserve_s, 0.5), hopeless, poll_s=POLL_S)
         if waited.reached:
-            return self._done("drain.done", "%s drained, and nginx holds no connection to them." % servers_are(len(self.targets)), waited.last)
+            return self._done(
+                "drain.done", "%s drained, and nginx holds no connection to them." % servers_are(len(self.targets)), waited.last
+            )
         if waited.last.error is not None:
             raise waited.last.error
         if waited.last.short:
@@ -251,7 +255,9 @@ class Drain(Traffic):
         return Verdict("pass", code, reason, evidence=evidence)
 
     def _left_over(self, seen: Progress) -> LifecycleError:
-        parts = ["old worker %d holds %d connection%s" % (pid, count, "s"[: count - 1]) for pid, count in sorted(seen.old.items())]
+        parts = [
+            "old worker %d holds %d connection%s" % (pid, count, "s"[: count - 1]) for pid, count in sorted(seen.old.items())
+        ]
         parts += ["old worker %d lives on" % pid for pid in seen.alive if self._strict and pid not in seen.old]
         parts += ["worker %d holds %d, by a way that this module does not see" % pair for pair in sorted(seen.current.items())]
         hint = "From outside, requests and websockets look alike. Give a longer deadline, or policy shutdown to end them."

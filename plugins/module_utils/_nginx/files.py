@@ -60,7 +60,9 @@ def replace(real: str, data: bytes) -> None:
         _sync(os.path.dirname(real))
     except OSError as exc:
         raise LifecycleError(
-            "The file %s cannot be replaced: %s." % (real, exc.strerror), "nginx.file", "Run the task with become, on the host itself."
+            "The file %s cannot be replaced: %s." % (real, exc.strerror),
+            "nginx.file",
+            "Run the task with become, on the host itself.",
         ) from exc
     finally:
         if temporary and os.path.exists(temporary):

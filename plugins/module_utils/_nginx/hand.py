@@ -14,7 +14,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Act, 
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.balancer import Balancer
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.drain import Drain
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.ready import Ready
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.traffic import Request
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.traffic import Request, Traffic
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 
 
@@ -22,7 +22,8 @@ def prepare(params: t.Mapping[str, t.Any]) -> Act:
     """Check the arguments and return the act. Raises BadInputError."""
     request = Request.from_params(params)
     balancer = Balancer(params["config"], params["program"], params["pid_file"])
-    kind = {"drain": Drain, "ready": Ready}[params["state"]]
+    kinds: dict[str, type[Traffic]] = {"drain": Drain, "ready": Ready}
+    kind = kinds[params["state"]]
 
     def act(terms: Terms, report: Report) -> Verdict:
         outcome = kind(

@@ -90,7 +90,8 @@ def require_one_master(mine: Family, known: t.Sequence[Proc]) -> None:
     other = [one for one in masters.values() if one.parent == mine.master.pid or one.pid == mine.master.parent]
     if other:
         raise LifecycleError(
-            "nginx is being replaced by another program file: the masters %d and %d run side by side." % (mine.master.pid, other[0].pid),
+            "nginx is being replaced by another program file: the masters %d and %d run side by side."
+            % (mine.master.pid, other[0].pid),
             "nginx.upgrading",
             "End the upgrade first (QUIT to the old master), then run this again.",
         )
@@ -153,7 +154,8 @@ def connections(mine: Family, endpoints: t.Collection[Endpoint], proc: str = "/p
 
     The tables are those of nginx's own network namespace.
     """
-    wanted, owner = set(endpoints), {}
+    wanted = set(endpoints)
+    owner: dict[str, int] = {}
     for worker in mine.workers:
         folder = os.path.join(proc, str(worker.pid), "fd")
         try:

@@ -18,7 +18,15 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._command import Done, run
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import Edit, Source, Tree, edited, included, is_include, plain
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import (
+    Edit,
+    Source,
+    Tree,
+    edited,
+    included,
+    is_include,
+    plain,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub, tail
 
 # A configuration with thousands of certificates takes seconds to be read.

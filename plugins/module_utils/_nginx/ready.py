@@ -65,5 +65,3 @@ class Ready(Traffic):
 
     def undo(self, cause: BaseException) -> None:
         """Nothing: a server is given traffic only when it can take it, and a reload that is not confirmed is noted."""
-
-

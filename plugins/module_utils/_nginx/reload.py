@@ -138,7 +138,9 @@ def _reload(seen: Seen, seconds: float) -> Family:
     try:
         os.kill(master.pid, signal.SIGHUP)
     except PermissionError as exc:
-        raise LifecycleError("nginx (process %d) cannot be told to reload." % master.pid, REFUSED, "Run the task with become.") from exc
+        raise LifecycleError(
+            "nginx (process %d) cannot be told to reload." % master.pid, REFUSED, "Run the task with become."
+        ) from exc
     deadline = time.monotonic() + seconds
     since = max(since, _taken(master, seconds))
 

@@ -133,9 +133,7 @@ def touched(chosen: t.Iterable[Server]) -> set[tuple[str, str]]:
     return {(server.first.kind, server.first.upstream) for server in chosen}
 
 
-def shortages(
-    servers: t.Sequence[Server], chosen: t.Sequence[Server], floor: int, dead: t.Collection[str]
-) -> dict[str, int]:
+def shortages(servers: t.Sequence[Server], chosen: t.Sequence[Server], floor: int, dead: t.Collection[str]) -> dict[str, int]:
     """Upstreams that would have fewer than ``floor`` servers without ``chosen``, and what they would have.
 
     A server counts when it is in traffic and not among the ``dead`` (keys). Backup servers count only when no other is left.

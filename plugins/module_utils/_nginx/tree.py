@@ -72,7 +72,9 @@ class Tree:
 
     def dump(self) -> str:
         """What `nginx -T` prints of these files, with plain line ends: the proof that they are the ones it reads."""
-        parts = ["# configuration file %s:\n%s\n" % (source.path, source.data.decode("utf-8", "replace")) for source in self.sources]
+        parts = [
+            "# configuration file %s:\n%s\n" % (source.path, source.data.decode("utf-8", "replace")) for source in self.sources
+        ]
         return plain("".join(parts))
 
     def main(self, name: str) -> list[Place]:

@@ -195,7 +195,9 @@ def test_in_every_upstream_and_file_that_holds_the_address(make_lab: MakeLab) ->
 def test_backends_leave_others_alone_and_need_the_end_of_old_workers(make_lab: MakeLab) -> None:
     lab = make_lab()
     lab.write()
-    (lab.upstreams / "z.conf").write_text("upstream other { server %s; server %s; }" % (lab.web["s1"].address, lab.web["s2"].address))
+    (lab.upstreams / "z.conf").write_text(
+        "upstream other { server %s; server %s; }" % (lab.web["s1"].address, lab.web["s2"].address)
+    )
     lab.start()
     tunnel = lab.websocket_on("s2")
     waited = act(lab, "drain", backends=["be"], deadline=4)
@@ -295,7 +297,8 @@ def test_stream_upstream(make_lab: MakeLab) -> None:
     lab, port = make_lab(), free_port()
     lab.write(
         main="load_module %s;" % STREAM,
-        end="stream { upstream tcp { server %%(s1)s; server %%(s2)s backup; } server { listen 127.0.0.1:%d; proxy_pass tcp; } }" % port,
+        end="stream { upstream tcp { server %%(s1)s; server %%(s2)s backup; } server { listen 127.0.0.1:%d; proxy_pass tcp; } }"
+        % port,
     )
     lab.start()
     text = lab.config.read_bytes()

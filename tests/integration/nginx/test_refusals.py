@@ -234,13 +234,18 @@ def test_server_past_every_upstream(make_lab: MakeLab) -> None:
     lab = make_lab()
     lab.write(http="server { listen unix:%s/x.sock; location / { proxy_pass http://%%(s1)s/x; } }" % lab.folder)
     lab.start()
-    refused(lab, "nginx.direct", "nginx.conf:", "proxy_pass sends requests straight to %s" % lab.web["s1"].address, kinds=["drain"])
+    refused(
+        lab, "nginx.direct", "nginx.conf:", "proxy_pass sends requests straight to %s" % lab.web["s1"].address, kinds=["drain"]
+    )
     refused(lab, "nginx.direct", kinds=["drain"], check_mode=True)
     assert act(lab, "drain", backends=["be"]).verdict.passed
     lab.web["s9"] = Web("s9")
     only = make_lab(())
     only.web = lab.web
-    only.write("upstream be { server %(s2)s; }", http="server { listen unix:%s/x.sock; location / { proxy_pass http://%%(s9)s; } }" % only.folder)
+    only.write(
+        "upstream be { server %(s2)s; }",
+        http="server { listen unix:%s/x.sock; location / { proxy_pass http://%%(s9)s; } }" % only.folder,
+    )
     only.start()
     refused(only, "nginx.unknown_server", lab.web["s9"].address, "proxy_pass", names=["s9"])
     only.web = {}
