@@ -11,6 +11,8 @@ import threading
 import time
 import typing as t
 
+import pytest
+
 from tests.integration.haproxy.lab import until
 from tests.integration.nginx.conftest import act
 from tests.integration.nginx.lab import Lab, pause
@@ -101,31 +103,29 @@ def test_nginx_is_stopped_during_the_wait(lab: Lab) -> None:
     assert "be/%s" % lab.web["s1"].address in drained.verdict.hint
 
 
-def test_a_reload_that_began_before_our_text_does_not_confirm_ours(make_lab: MakeLab) -> None:
-    """Their reload still reads the old text when ours is written: its new workers know nothing of the drain."""
-    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import reload as module
+def test_a_reload_that_began_before_our_text_does_not_confirm_ours(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their reload has read the old text when ours is written, and starts its workers after our signal: they know of no drain."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import reload
 
     lab = make_lab()
-    lab.write()
+    many = "\n".join("~^/%d(.*)(a|b)+[xyz]$ %d;" % (number, number) for number in range(6000))
+    lab.write(main="pcre_jit on;", http="map $uri $slow { %s }" % many.replace("%", "%%"))
     lab.start()
-    real, workers = module._reload, lab.workers()
+    replace = reload.replace
 
-    def held_up(seen: t.Any, seconds: float) -> t.Any:
-        # The master is busy with their reload (stopped here) when our HUP comes.
-        os.kill(lab.master, signal.SIGSTOP)
-        later(1.0, lambda: os.kill(lab.master, signal.SIGCONT))
-        started = time.monotonic()
-        found = real(seen, seconds)
-        assert time.monotonic() - started > 0.9
-        return found
+    def in_between(real: str, data: bytes) -> None:
+        os.kill(lab.master, signal.SIGHUP)
+        pause(0.04)
+        os.kill(lab.master, signal.SIGSTOP)  # the upstreams are read, the rest of the file is not
+        assert lab.workers() == workers
+        replace(real, data)
+        timers.append(later(1.0, lambda: os.kill(lab.master, signal.SIGCONT)))
 
-    module._reload = held_up
-    try:
-        drained = act(lab, "drain")
-    finally:
-        module._reload = real
+    workers, timers = lab.workers(), list[threading.Timer]()
+    monkeypatch.setattr(reload, "replace", in_between)
+    drained = act(lab, "drain")
+    assert timers
     assert drained.verdict.passed, drained.verdict
-    assert not set(workers) & set(lab.workers())
     assert lab.answers() == {"s2"}
 
 
