@@ -163,7 +163,7 @@ verdict:
   sample:
     outcome: pass
     code: drain.done
-    reason: 1 server is drained, and nginx holds no connection to them.
+    reason: 1 server is drained, and no connection of nginx to what was drained is left.
     hint: ""
     evidence: {}
 servers:

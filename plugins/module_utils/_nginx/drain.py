@@ -143,7 +143,9 @@ class Drain(Traffic):
         waited = wait(self._progress, self._empty, max(self.left_s - self.reserve_s, 0.5), hopeless, poll_s=POLL_S)
         if waited.reached:
             return self._done(
-                "drain.done", "%s drained, and nginx holds no connection to them." % servers_are(len(self.targets)), waited.last
+                "drain.done",
+                "%s drained, and no connection of nginx to what was drained is left." % servers_are(len(self.targets)),
+                waited.last,
             )
         if waited.last.error is not None:
             raise waited.last.error

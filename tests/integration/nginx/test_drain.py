@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 import typing as t
@@ -229,6 +230,23 @@ def test_server_at_ipv6_by_name_and_without_port(make_lab: MakeLab) -> None:
     lab.start()
     assert list(act(lab, "drain", ["six"]).after) == [key(lab, "six")]
     assert "server %s down;" % lab.web["six"].address in lab.be()
+
+
+def test_unix_socket_counts_as_a_server_and_a_zone_changes_nothing(make_lab: MakeLab) -> None:
+    lab = make_lab(("s1",))
+    path = lab.folder / "s.sock"
+    lab.write("upstream be { zone be 64k; server %%(s1)s; server unix:%s; }" % path)
+    lab.start()
+    assert act(lab, "drain").verdict.code == "drain.floor"
+    assert "down" not in lab.be()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        assert act(lab, "drain").verdict.code == "drain.done"
+    assert "server %s down;" % lab.web["s1"].address in lab.be()
+    assert act(lab, "ready").verdict.passed
+    assert lab.web["s1"].seen == 0
+    assert lab.client().get() == "s1"
 
 
 def test_server_that_an_operator_has_taken_out_stays_out(make_lab: MakeLab) -> None:

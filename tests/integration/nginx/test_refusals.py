@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import threading
 import time
 import typing as t
@@ -18,7 +19,7 @@ import pytest
 
 from tests.integration.haproxy.lab import Web, until
 from tests.integration.nginx.conftest import act
-from tests.integration.nginx.lab import STREAM, Lab, pause
+from tests.integration.nginx.lab import NGINX, STREAM, Lab, pause
 
 MakeLab = t.Callable[..., Lab]
 State = tuple[dict[str, bytes], list[int]]
@@ -316,6 +317,20 @@ def test_one_server_in_and_out_of_traffic(make_lab: MakeLab) -> None:
     lab.write("upstream be { server %(s1)s; server %(s1)s down; server %(s2)s; }")
     lab.start()
     refused(lab, "nginx.ambiguous", "more than once", "be.conf:1")
+
+
+def test_variable_in_a_server_line(make_lab: MakeLab) -> None:
+    """nginx takes it for a host's name, and refuses it: so it is never in a configuration that runs."""
+    lab = make_lab()
+    lab.write()
+    (lab.upstreams / "v.conf").write_text("")
+    lab.start()
+    (lab.upstreams / "v.conf").write_text("upstream v { server $backend:80; }")
+    done = subprocess.run([NGINX or "", "-t", "-p", str(lab.folder), "-c", str(lab.config)], capture_output=True, check=False)
+    assert b'host not found in upstream "$backend:80"' in done.stderr
+    for kind in ("drain", "ready"):
+        assert act(lab, kind).verdict.code in ("nginx.broken", "nginx.pending_change")
+    assert lab.answers() == {"s1", "s2"}
 
 
 def test_one_line_of_two_upstreams(make_lab: MakeLab) -> None:
