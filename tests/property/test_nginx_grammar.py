@@ -232,5 +232,6 @@ def test_any_server_can_be_put_into_traffic_and_the_rest_stays(place: Path, text
     place.write_bytes(cleared)
     after = entries(read_tree(str(place)))
     assert not any(entry.out for entry in after)
+    assert cleared.count(b"#") == text.count("#")  # comments stay
     assert [(entry.key, entry.weight, entry.backup) for entry in after] == [(e.key, e.weight, e.backup) for e in found]
     assert shape(parse(cleared, "x"))[0][0] == "http"

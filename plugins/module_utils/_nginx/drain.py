@@ -19,7 +19,6 @@ import time
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import ForeignChangeError, LifecycleError
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.lex import GrammarError
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.processes import Proc, alive, family, processes
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import UNCONFIRMED
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.rules import beside, servers_are, shortages
@@ -202,12 +201,15 @@ class Drain(Traffic):
             return
         self._seen = dataclasses.replace(self.seen, family=now)
         self.family = now
-        with contextlib.suppress(GrammarError, OSError):  # somebody is writing: the next look sees more
-            if any(stamp(source.path) != source.stamp for source in self.seen.tree.sources):
-                tree = read_tree(self.balancer.config)
-                servers = tuple(group(entries(tree)))
-                self._require_drained(servers)
-                self._seen = dataclasses.replace(self.seen, tree=tree, servers=servers)
+        try:
+            if all(stamp(source.path) == source.stamp for source in self.seen.tree.sources):
+                return
+            tree = read_tree(self.balancer.config)
+        except (LifecycleError, OSError):  # somebody is writing: the next look sees more
+            return
+        servers = tuple(group(entries(tree)))
+        self._require_drained(servers)
+        self._seen = dataclasses.replace(self.seen, tree=tree, servers=servers)
 
     def _require_drained(self, servers: t.Iterable[Server]) -> None:
         """Somebody else's edit may have dropped the drain; a reload then gives the server traffic. Raises ForeignChangeError."""

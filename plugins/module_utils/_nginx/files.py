@@ -12,16 +12,19 @@ have surely loaded.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
 import typing as t
 
-from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError, UnknownAnswerError
+from ansible_collections.osops.lifecycle.plugins.module_utils._errors import DeadlineError, LifecycleError, UnknownAnswerError
 from ansible_collections.osops.lifecycle.plugins.module_utils._fence import ROOT
+from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 NOTES = os.path.join(ROOT, "nginx")
 # A file system without extended attributes says so; that is nothing to carry over then.
@@ -115,6 +118,30 @@ class Notes:
     def __init__(self, config: str, folder: str = NOTES) -> None:
         self.folder = folder
         self.path = os.path.join(folder, hashlib.sha256(os.fsencode(os.path.realpath(config))).hexdigest()[:24] + ".json")
+
+    @contextlib.contextmanager
+    def held(self, seconds: float) -> t.Iterator[None]:
+        """Only one act at a time changes this configuration, whatever its fence is called. Raises DeadlineError."""
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        handle = os.open(self.path[: -len(".json")] + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+        def locked() -> bool:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        try:
+            if not wait(locked, bool, seconds, poll_s=0.05).reached:
+                raise DeadlineError(
+                    "Another act on this nginx has held its lock for %.0f s." % seconds,
+                    "nginx.busy",
+                    "Nothing was done. Run it again.",
+                )
+            yield
+        finally:
+            os.close(handle)
 
     def read(self) -> Note:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import os
 import re
 import shlex
@@ -119,6 +120,8 @@ class Tester:
         """
         trial = os.path.join(os.path.dirname(tree.config), _TRIAL)
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        for left in glob.glob(os.path.join(glob.escape(folder), "trial-*")):  # by an act that was killed
+            shutil.rmtree(left, ignore_errors=True)
         private = tempfile.mkdtemp(prefix="trial-", dir=folder)
         try:
             _Copies(tree, edits, private, trial).write()
@@ -156,35 +159,31 @@ class _Copies:
         self.edits = edits
         self.folder = folder
         self.trial = trial
+        self.sources = tree.by_path
         self.changed = {edit.real for edit in edits}
         self.targets: dict[str, str] = {}
         self.leads: dict[str, bool] = {}
+        self.includes: dict[str, dict[int, tuple[int, list[str]]]] = {}
+        for place in tree.places:
+            if is_include(place.directive):
+                paths = included(tree.config, place.directive.values[0])
+                listed = self.includes.setdefault(place.source.path, {})
+                listed[place.directive.words[0].start] = (place.directive.end, paths)
 
     def write(self) -> None:
-        self._copy(self.tree.by_path[self.tree.config], self.trial)
-
-    def _includes(self, source: Source) -> list[tuple[int, int, list[str]]]:
-        """Every `include` of a file: where it stands, and the files that it names."""
-        found = []
-        for place in self.tree.places:
-            if place.source is source and is_include(place.directive):
-                paths = included(self.tree.config, place.directive.values[0])
-                found.append((place.directive.words[0].start, place.directive.end, paths))
-        return list({start: (start, end, paths) for start, end, paths in found}.values())
+        self._copy(self.sources[self.tree.config], self.trial)
 
     def _leads(self, path: str) -> bool:
         """Whether the file, or one that it includes, changes."""
         if path not in self.leads:
-            source = self.tree.by_path.get(path)
-            self.leads[path] = source is not None and (
-                source.real in self.changed
-                or any(self._leads(deeper) for _start, _end, paths in self._includes(source) for deeper in paths)
-            )
+            source = self.sources.get(path)
+            deeper = [one for _end, paths in self.includes.get(path, {}).values() for one in paths]
+            self.leads[path] = source is not None and (source.real in self.changed or any(self._leads(one) for one in deeper))
         return self.leads[path]
 
     def _copy(self, source: Source, target: str) -> None:
         edits = [edit for edit in self.edits if edit.real == source.real]
-        for start, end, paths in self._includes(source):
+        for start, (end, paths) in self.includes.get(source.path, {}).items():
             if any(self._leads(path) for path in paths):
                 lines = [b'include "%s";' % os.fsencode(_quoted(self._target(path))) for path in paths]
                 edits.append(Edit(source.real, start, end, b" ".join(lines)))
@@ -198,7 +197,7 @@ class _Copies:
             return path
         if path not in self.targets:
             self.targets[path] = os.path.join(self.folder, "%d.conf" % len(self.targets))
-            self._copy(self.tree.by_path[path], self.targets[path])
+            self._copy(self.sources[path], self.targets[path])
         return self.targets[path]
 
 

@@ -61,10 +61,13 @@ def apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapp
 
     ``was`` is what the servers were before. Raises LifecycleError; unless its code is UNCONFIRMED, the files are as they were then.
     """
+    with balancer.notes.held(seconds):
+        return _apply(balancer, seen, edits, was, seconds)
+
+
+def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float) -> Seen:
     if not all(_is_untouched(source) for source in seen.tree.sources):
-        raise LifecycleError(
-            "Somebody else is changing the configuration at this moment.", "nginx.unlike", "Nothing was done. Run it again."
-        )
+        raise _disturbed()
     changes = texts(seen.tree, edits)
     for real in changes:
         check_replaceable(real)
@@ -80,6 +83,9 @@ def apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapp
         for real, (_before, after) in changes.items():
             replace(real, after)
         tree = read_tree(balancer.config)
+        expected = {source.path: wanted.get(source.real, ("", source.digest))[1] for source in seen.tree.sources}
+        if tree.digests != expected:  # what somebody else has just written would be loaded with ours
+            raise _disturbed()
         seen.tester.require_same(tree)
         told = True
         found = _reload(seen, seconds)
@@ -90,6 +96,12 @@ def apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapp
         raise
     note = _remember(balancer, tree, found)
     return dataclasses.replace(seen, tree=tree, servers=tuple(group(entries(tree))), family=found, note=note, unloaded=False)
+
+
+def _disturbed() -> LifecycleError:
+    return LifecycleError(
+        "Somebody else is changing the configuration at this moment.", "nginx.unlike", "Nothing was done. Run it again."
+    )
 
 
 def _put_back(balancer: Balancer, former: Note, changes: t.Mapping[str, tuple[bytes, bytes]]) -> None:

@@ -77,7 +77,8 @@ def run(labs: list[Lab], folder: Path, repository: Path, act: str) -> subprocess
     )
     Path("/var/lib/osops/fence", scope).unlink(missing_ok=True)
     for lab in labs:
-        Path(Notes(str(lab.config)).path).unlink(missing_ok=True)
+        for ending in (".json", ".lock"):
+            Path(Notes(str(lab.config)).path).with_suffix(ending).unlink(missing_ok=True)
     return done
 
 

@@ -145,6 +145,29 @@ def test_what_somebody_else_edited_after_the_kill_is_not_ours(make_lab: MakeLab)
     assert act(lab, "drain", resume=True).verdict.passed
 
 
+def test_what_a_killed_trial_leaves_is_not_read_by_nginx_and_goes_with_the_next_act(lab: Lab) -> None:
+    """Copies may hold secrets of the configuration."""
+    left = lab.folder / "notes" / "trial-x"
+    left.mkdir(parents=True)
+    (left / "0.conf").write_text("x")
+    (lab.folder / ".osops-nginx-trial").write_text("rubbish")
+    lab.reload()
+    assert act(lab, "drain").verdict.passed
+    assert not left.exists()
+    assert not (lab.folder / ".osops-nginx-trial").exists()
+
+
+def test_two_acts_with_fences_of_different_names(lab: Lab) -> None:
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.files import Notes
+
+    text = lab.be()
+    with Notes(str(lab.config), str(lab.folder / "notes")).held(1.0):
+        refused = act(lab, "drain", deadline=3)
+    assert refused.verdict.code == "nginx.busy"
+    assert lab.be() == text
+    assert act(lab, "drain").verdict.passed
+
+
 def test_a_note_that_cannot_be_read(lab: Lab) -> None:
     assert act(lab, "drain").verdict.passed
     (note,) = (lab.folder / "notes").glob("*.json")

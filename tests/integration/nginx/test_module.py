@@ -34,7 +34,8 @@ def scope(lab: Lab) -> Iterator[str]:
     name = "test-%s" % uuid.uuid4()
     yield name
     (ROOT / "fence" / name).unlink(missing_ok=True)
-    Path(Notes(str(lab.config)).path).unlink(missing_ok=True)
+    for ending in (".json", ".lock"):
+        Path(Notes(str(lab.config)).path).with_suffix(ending).unlink(missing_ok=True)
 
 
 def task(lab: Lab, **given: t.Any) -> dict[str, t.Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -156,6 +157,52 @@ def test_change_that_nginx_does_not_accept(lab: Lab, monkeypatch: pytest.MonkeyP
     assert (lab.upstreams / "be.conf").stat().st_ctime_ns == changed  # not even for a moment
     assert outcome.more["diff"] == {}
     assert not list((lab.folder / "notes").glob("trial*"))
+
+
+def test_somebody_edits_another_file_while_ours_is_written(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is, nginx is not told; ours is taken back, and theirs stays."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import reload
+
+    lab = make_lab()
+    lab.write()
+    (lab.upstreams / "z.conf").write_text("")
+    lab.start()
+    text, workers, real = lab.be(), lab.workers(), reload.replace
+
+    def replace(path: str, data: bytes) -> None:
+        real(path, data)
+        (lab.upstreams / "z.conf").write_text("# half done")
+
+    monkeypatch.setattr(reload, "replace", replace)
+    refusal = act(lab, "drain")
+    assert refusal.verdict.code == "nginx.unlike", refusal.verdict
+    assert lab.be() == text
+    assert (lab.upstreams / "z.conf").read_text() == "# half done"
+    assert lab.workers() == workers
+    assert not refusal.changed
+
+
+def test_the_files_themselves_are_tested_before_nginx_is_told(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only the copies: what these were tested with may be gone a moment later, here the folder of a log."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import reload
+
+    lab = make_lab()
+    logs = lab.folder / "logs"
+    logs.mkdir()
+    lab.write(http="server { listen unix:%s/x.sock; access_log %s/x.log; }" % (lab.folder, logs))
+    lab.start()
+    text, workers, real = lab.be(), lab.workers(), reload.replace
+
+    def replace(path: str, data: bytes) -> None:
+        real(path, data)
+        shutil.rmtree(logs, ignore_errors=True)
+
+    monkeypatch.setattr(reload, "replace", replace)
+    refusal = act(lab, "drain")
+    assert refusal.verdict.code == "nginx.broken", refusal.verdict
+    assert "logs/x.log" in refusal.verdict.reason
+    assert lab.be() == text
+    assert lab.workers() == workers
 
 
 def test_reload_that_nginx_refuses(lab: Lab) -> None:
