@@ -30,6 +30,8 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 # A reload of somebody's that is under way is waited for; one that hangs is not.
 SETTLE_S = 2.0
+# For a moment after its birth a worker still has its master's title, and so looks like a second master.
+PASSING = ("nginx.upgrading", "nginx.orphans")
 # Start times of processes count in steps of 10 ms. A change that came less than this after the workers is not seen.
 SLACK_S = 0.02
 
@@ -80,8 +82,15 @@ class Balancer:
 
     def look(self) -> Seen:
         """See configuration and processes, and make sure that they belong together. Raises LifecycleError."""
-        looked = wait(self._look, lambda seen: bool(seen.family.current) and not seen.suspicious, SETTLE_S, poll_s=0.2)
+        looked = wait(
+            self._try,
+            lambda seen: isinstance(seen, Seen) and bool(seen.family.current) and not seen.suspicious,
+            SETTLE_S,
+            poll_s=0.1,
+        )
         seen = looked.last
+        if isinstance(seen, LifecycleError):
+            raise seen
         if not seen.family.current:
             raise LifecycleError(
                 "nginx (process %d) has no worker that takes requests." % seen.family.master.pid,
@@ -98,6 +107,14 @@ class Balancer:
             )
         seen.tester.require_same(seen.tree)
         return seen
+
+    def _try(self) -> Seen | LifecycleError:
+        try:
+            return self._look()
+        except LifecycleError as exc:
+            if exc.code not in PASSING:
+                raise
+            return exc
 
     def _look(self) -> Seen:
         built = self._build((0, 0), self.program)

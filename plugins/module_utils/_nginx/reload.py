@@ -13,7 +13,6 @@ workers are the only signs.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import signal
 import stat
@@ -32,7 +31,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.processes i
     ticks_now,
 )
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import Edit, Source, Tree, edited, read_tree, stamp
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import entries, group
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import Server, entries, group
 from ansible_collections.osops.lifecycle.plugins.module_utils._scrub import scrub
 from ansible_collections.osops.lifecycle.plugins.module_utils._signals import held_back
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
@@ -47,13 +46,22 @@ def texts(tree: Tree, edits: t.Collection[Edit]) -> dict[str, tuple[bytes, bytes
     return {real: pair for real, pair in sorted(found.items()) if pair[0] != pair[1]}
 
 
-def shown(changes: t.Mapping[str, tuple[bytes, bytes]]) -> str:
-    """The changed lines, and no others: there may be secrets beside them."""
-    parts = []
-    for real, (before, after) in changes.items():
-        old, new = (text.decode("utf-8", "replace").splitlines(keepends=True) for text in (before, after))
-        parts += [line if line.endswith("\n") else line + "\n" for line in difflib.unified_diff(old, new, real, real, n=0)]
-    return "".join(parts)
+def shown(servers: t.Iterable[Server], edits: t.Collection[Edit]) -> str:
+    """The changed server lines as a diff, and nothing beside them: there may be secrets, on the same line even."""
+    places = {entry.line: entry.place for server in servers for entry in server.entries}
+    parts, headed = [], ""
+    for (real, start), place in sorted(places.items()):
+        mine = [edit for edit in edits if edit.real == real and start <= edit.start < place.directive.end]
+        if not mine:
+            continue
+        old = place.source.data[start : place.directive.end]
+        new = edited(old, [edit._replace(start=edit.start - start, end=edit.end - start) for edit in mine])
+        parts += ["--- %s" % real, "+++ %s" % real] if real != headed else []
+        parts.append("@@ -%d +%d @@" % (place.directive.line, place.directive.line))
+        headed = real
+        for sign, text in (("-", old), ("+", new)):
+            parts += [sign + line for line in text.decode("utf-8", "replace").splitlines()]
+    return "".join(part + "\n" for part in parts)
 
 
 def apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float) -> Seen:

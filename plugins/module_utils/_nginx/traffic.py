@@ -17,7 +17,7 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules imp
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.balancer import Balancer, Seen
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.processes import Family, connections
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reach import Names, dead
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import UNCONFIRMED, apply, shown, texts
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import UNCONFIRMED, apply, shown
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.rules import parse_endpoint, select, touched
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import Edit
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import OUT, Server, check_name
@@ -165,7 +165,7 @@ class Traffic(abc.ABC):
         verdict = self.predict()
         if self.request.check_mode:
             self.after = {key: {**self.before[key], **wanted[key]} for key in self.before}
-            self._diff = shown(texts(self.seen.tree, self.edits(wanted)))
+            self._diff = shown(self.seen.servers, self.edits(wanted))
             return verdict
         return self.act()
 
@@ -238,7 +238,7 @@ class Traffic(abc.ABC):
         if not edits and not self.seen.unloaded:
             return
         was = {key: self.before[key]["admin"] for key in wanted}
-        self._diff += shown(texts(self.seen.tree, edits))
+        self._diff += shown(self.seen.servers, edits)
         if self.seen.unloaded:
             self.mended.update(wanted)
         try:

@@ -39,6 +39,7 @@ def test_drain_and_ready_put_back_exactly_what_was_there(make_lab: MakeLab) -> N
     assert (drained.before, drained.after) == ({name: {"admin": 0, "weight": 3}}, {name: {"admin": 1, "weight": 3}})
     assert drained.changed
     assert "weight=3 down # not this: server x down;\n ;" in lab.be()
+    assert "server %s;" % lab.web["s2"].address not in drained.more["diff"]["prepared"]  # on the same line, and not changed
     assert lab.answers() == {"s2"}
     ready = act(lab, "ready", restore=drained.before, expect=drained.after)
     assert ready.verdict.passed, ready.verdict
@@ -96,6 +97,25 @@ def test_request_in_progress_finishes_and_is_waited_for(lab: Lab) -> None:
     drained = act(lab, "drain")
     assert drained.verdict.code == "drain.done", drained
     assert 0.5 < time.monotonic() - started < 4
+    assert client.answer() == "s1"
+
+
+def test_upload_that_reaches_the_server_late_is_waited_for(make_lab: MakeLab) -> None:
+    """An old worker still reads the request while nothing is connected to the server; then it connects."""
+    lab = make_lab()
+    lab.write("upstream be { server %(s1)s weight=100; server %(s2)s; }")
+    lab.start()
+    client = lab.client()
+    client.send("/slow/1.0", "Content-Length: 2")
+    time.sleep(0.2)
+    upload = threading.Timer(0.8, client.sock.sendall, [b"ab"])
+    upload.start()
+    drained = act(lab, "drain")
+    seen = lab.web["s1"].seen
+    upload.join()
+    assert drained.verdict.code == "drain.done", drained
+    assert seen == 1
+    client.sock.settimeout(0.1)  # the answer is here already
     assert client.answer() == "s1"
 
 

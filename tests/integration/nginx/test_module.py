@@ -71,8 +71,8 @@ def test_a_playbook(lab: Lab, scope: str) -> None:
     assert drained["diff"]["before"] == drained["before"]
     lines = drained["diff"]["prepared"].splitlines()
     assert [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")] == [
-        "-    server %s;" % server,
-        "+    server %s down;" % server,
+        "-server %s;" % server,
+        "+server %s down;" % server,
     ]
     assert len(lines) == 5  # the two lines, and no others: there may be secrets beside them
     assert drained["verdict"]["code"] == "drain.done"
@@ -119,7 +119,7 @@ def test_check_mode_predicts_and_changes_nothing(lab: Lab) -> None:
     assert drain["changed"]
     assert (drain["before"]["be/" + server]["admin"], drain["after"]["be/" + server]["admin"]) == (0, 1)
     assert drain["verdict"]["code"] == "drain.possible"
-    assert "+    server %s down;" % server in drain["diff"]["prepared"]
+    assert "+server %s down;" % server in drain["diff"]["prepared"]
     assert ready["changed"]
     assert ready["diff"]["after"]["be/" + other] == {"admin": 0, "weight": 1}
     assert [(row["address"], row["health"]) for row in ready["servers"]] == [(server, "up"), (other, "up")]

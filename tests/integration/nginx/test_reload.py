@@ -128,6 +128,23 @@ def test_a_reload_that_began_before_our_text_does_not_confirm_ours(make_lab: Mak
     assert lab.answers() == {"s2"}
 
 
+def test_worker_that_still_has_its_masters_title_is_no_second_master(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker is a copy of its master before it names itself: seen here for the first look, as it is now and then in life."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import balancer
+
+    real, looks = balancer.processes, list[int]()
+
+    def young() -> t.Any:
+        looks.append(1)
+        found = real()
+        master = next(one for one in found if one.pid == lab.master)
+        return [one._replace(title=master.title) if one.parent == lab.master and len(looks) == 1 else one for one in found]
+
+    monkeypatch.setattr(balancer, "processes", young)
+    assert act(lab, "drain").verdict.passed
+    assert len(looks) > 1
+
+
 def test_workers_of_a_reload_before_ours_are_told_from_ours(lab: Lab) -> None:
     """HUPs of theirs rain on the master while we drain and put back: every answer holds for what serves then."""
     stop = threading.Event()
