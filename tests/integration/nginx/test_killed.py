@@ -1,0 +1,181 @@
+# Copyright (c) 2026, the osops.lifecycle authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An act that is killed anywhere, and called again: it ends where an undisturbed one ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+import typing as t
+
+import pytest
+
+from tests.integration.nginx.conftest import act
+from tests.integration.nginx.lab import Lab
+
+MakeLab = t.Callable[..., Lab]
+
+
+def die(*_given: t.Any) -> t.NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("dead")
+
+
+def at(point: str) -> None:
+    """Let this process be killed at a point of an act."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import reload as module
+
+    replace, kill = module.replace, os.kill
+    count = 0
+
+    def second(real: str, data: bytes) -> None:
+        nonlocal count
+        count += 1
+        if point == "before the first file" or (point == "between two files" and count == 2):
+            die()
+        replace(real, data)
+
+    def told(pid: int, number: int) -> None:
+        if number == signal.SIGHUP:
+            if point == "before the reload":
+                kill(os.getpid(), signal.SIGKILL)
+            kill(pid, number)
+            if point == "right after the signal":
+                kill(os.getpid(), signal.SIGKILL)
+        else:
+            kill(pid, number)
+
+    module.replace = second  # type: ignore[assignment]
+    module.os.kill = told  # type: ignore[assignment]
+    if point == "after the reload, before it is noted":
+        module._remember = die
+
+
+def killed(point: str, lab: Lab, kind: str, **given: t.Any) -> None:
+    """Run an act in a process of its own that is killed at ``point``."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            at(point)
+            print(act(lab, kind, **given))
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL, "it was not killed at this point"
+
+
+POINTS = (
+    "before the first file",
+    "between two files",
+    "before the reload",
+    "right after the signal",
+    "after the reload, before it is noted",
+)
+
+
+def two_files(make_lab: MakeLab) -> Lab:
+    lab = make_lab()
+    lab.write()
+    (lab.upstreams / "z.conf").write_text("upstream z { server %s; server %s; }" % tuple(web.address for web in lab.web.values()))
+    return lab.start()
+
+
+def plain(lab: Lab) -> dict[str, bytes]:
+    return {name: text for name, text in lab.texts().items() if not name.startswith(("notes", ".osops", "conf.d/.osops"))}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_drain_that_was_killed_is_ended_by_the_next_call(make_lab: MakeLab, point: str) -> None:
+    lab = two_files(make_lab)
+    texts = plain(lab)
+    before = act(lab, "drain", check_mode=True).before
+    killed(point, lab, "drain", expect=before)
+    again = act(lab, "drain", expect=before, resume=True)
+    assert again.verdict.passed, again.verdict
+    assert (again.before, again.changed) == (before, True)
+    assert {state["admin"] for state in again.after.values()} == {1}
+    assert lab.answers() == {"s2"}
+    third = act(lab, "drain", expect=again.after)
+    assert third.verdict.passed
+    assert not third.changed
+    assert act(lab, "ready", restore=before).verdict.passed
+    assert plain(lab) == texts
+    assert lab.answers() == {"s1", "s2"}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_drain_that_was_killed_is_taken_back_by_ready(make_lab: MakeLab, point: str) -> None:
+    """The way back of a run: it knows what was there before the drain, and expects nothing."""
+    lab = two_files(make_lab)
+    texts = plain(lab)
+    before = act(lab, "drain", check_mode=True).before
+    killed(point, lab, "drain")
+    ready = act(lab, "ready", restore=before, resume=True)
+    assert ready.verdict.passed, ready.verdict
+    assert plain(lab) == texts
+    assert lab.answers() == {"s1", "s2"}
+    again = act(lab, "ready", restore=before)
+    assert (again.verdict.passed, again.changed) == (True, False)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_ready_that_was_killed_is_ended_by_the_next_call(make_lab: MakeLab, point: str) -> None:
+    lab = two_files(make_lab)
+    texts = plain(lab)
+    drained = act(lab, "drain")
+    killed(point, lab, "ready", restore=drained.before, expect=drained.after)
+    ready = act(lab, "ready", restore=drained.before, expect=drained.after, resume=True)
+    assert ready.verdict.passed, ready.verdict
+    assert ready.after == drained.before
+    assert plain(lab) == texts
+    assert lab.answers() == {"s1", "s2"}
+
+
+def test_what_somebody_else_edited_after_the_kill_is_not_ours(make_lab: MakeLab) -> None:
+    lab = two_files(make_lab)
+    killed("before the reload", lab, "drain")
+    text = lab.be()
+    (lab.upstreams / "be.conf").write_text(text + "# half done\n")
+    refused = act(lab, "drain", resume=True)
+    assert refused.verdict.code == "nginx.pending_change"
+    assert "be.conf" in refused.verdict.reason
+    (lab.upstreams / "be.conf").write_text(text)
+    assert act(lab, "drain", resume=True).verdict.passed
+
+
+def test_what_a_killed_trial_leaves_is_not_read_by_nginx_and_goes_with_the_next_act(lab: Lab) -> None:
+    """Copies may hold secrets of the configuration."""
+    left = lab.folder / "notes" / "trial-x"
+    left.mkdir(parents=True)
+    (left / "0.conf").write_text("x")
+    (lab.folder / ".osops-nginx-trial").write_text("rubbish")
+    lab.reload()
+    assert act(lab, "drain").verdict.passed
+    assert not left.exists()
+    assert not (lab.folder / ".osops-nginx-trial").exists()
+
+
+def test_two_acts_with_fences_of_different_names(lab: Lab) -> None:
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.files import Notes
+
+    text = lab.be()
+    with Notes(str(lab.config), str(lab.folder / "notes")).held(1.0):
+        refused = act(lab, "drain", deadline=3)
+    assert refused.verdict.code == "nginx.busy"
+    assert lab.be() == text
+    assert act(lab, "drain").verdict.passed
+
+
+def test_a_note_that_cannot_be_read(lab: Lab) -> None:
+    assert act(lab, "drain").verdict.passed
+    (note,) = (lab.folder / "notes").glob("*.json")
+    note.write_text("{")
+    texts = plain(lab)
+    refused = act(lab, "ready")
+    assert refused.verdict.code == "unknown_answer"
+    assert str(note) in refused.verdict.reason
+    assert plain(lab) == texts
+    note.unlink()
+    assert act(lab, "ready").verdict.passed
