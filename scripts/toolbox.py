@@ -35,6 +35,7 @@ ENVIRONMENTS = {
 PACKAGES: dict[str, dict[str, str]] = {
     "python": {"python:ensurepip": "python3.11-venv"},
     "haproxy": {"haproxy": "haproxy"},
+    "nginx": {"nginx": "nginx-light", "/usr/lib/nginx/modules/ngx_stream_module.so": "libnginx-mod-stream", "openssl": "openssl"},
     "mariadb": {"mariadbd": "mariadb-server", "mariadb-dump": "mariadb-client"},
     "walk": {"sshd": "openssh-server", "ssh": "openssh-client", "ssh-keygen": "openssh-client"},
     "rig": {
@@ -51,7 +52,7 @@ PACKAGES: dict[str, dict[str, str]] = {
 }
 
 # Services of packages that are installed here for their programs alone: masked before, so that they never start.
-MASKED = {"mariadb-server": "mariadb.service"}
+MASKED = {"mariadb-server": "mariadb.service", "nginx-light": "nginx.service"}
 
 
 class MissingError(Exception):

@@ -48,7 +48,7 @@ class _Prober:
         host = "[%s]" % address if ":" in address else address
         self.target = _probe.Target("%s://%s:%d" % (instance["scheme"], host, port), trust, float(params["timeout"]))
         self.package, self.version = params["package"] or "", params["version"] or ""
-        self.of_package = params["installed_by"] == "dpkg"
+        self.of_package = params.get("installed_by") == "dpkg"
         if self.version and not self.package:
             raise BadInputError("To prove the version, package is needed too.", "probe.input")
         self.secrets: dict[str, str] = {name: str(value) for name, value in (params["secrets"] or {}).items()}

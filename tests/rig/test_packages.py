@@ -25,7 +25,7 @@ OLD_WORKER = "lb* process haproxy.service child *"
 
 @pytest.fixture
 def may_change() -> list[str]:
-    return ["deb* file /var/lib/osops*", "lb* file /var/lib/osops*", OLD_WORKER]
+    return ["deb* file /var/lib/osops*", "lb* file /var/lib/osops*", "db1 file /var/lib/osops*", OLD_WORKER]
 
 
 @pytest.fixture

@@ -225,7 +225,11 @@ def test_a_recipe_is_understood(service: str, kept: set[str], asked: list[str]) 
 
 
 def test_every_recipe_is_tested(collection: Path) -> None:
-    assert {path.stem for path in (collection / "data" / "recipes").iterdir()} == {"keystone", "placement"}
+    assert {path.stem for path in (collection / "data" / "recipes").iterdir()} == {"keystone", "memcached", "placement"}
+    # What has no database, no migration and no API of its own needs nothing but its name and how long it may take to stop.
+    recipe = knowledge.recipe("memcached")
+    assert (recipe.order, recipe.stop_s("memcached")) == (("memcached",), 10)
+    assert set(recipe.body) == {"service", "package", "components", "limits"}
 
 
 @pytest.mark.parametrize(
