@@ -49,13 +49,16 @@ class ActionModule(ActionBase):
         if "apt" in back:
             _unless_alone(playbook)
             again = self._apt(back["apt"], task_vars)
-            back = {"failed": True, "msg": again} if again else ours(release=former, stage="finish", expect=None)
-        return halves.whole(begun, {**back, **halves.why(failed, back), "changed": bool(back.get("failed"))})
+            stage = "finish" if begun["before"]["running"] else "settle"
+            back = {"failed": True, "msg": again} if again else ours(release=former, stage=stage, expect=None)
+        return halves.whole(
+            begun, {**back, **halves.why(failed, back, begun["before"]["running"]), "changed": bool(back.get("failed"))}
+        )
 
     def _apt(self, asked: dict[str, t.Any], task_vars: t.Any) -> str:
         """Let apt do it with nothing but what is kept; returns why it failed, empty when it did not."""
         environment = self._task.environment
-        self._task.environment = [*(environment or []), {"APT_CONFIG": asked["config"]}]
+        self._task.environment = [*(environment or []), asked["environment"]]
         try:
             done = self._execute_module(module_name="ansible.builtin.apt", module_args=asked["arguments"], task_vars=task_vars)
         finally:

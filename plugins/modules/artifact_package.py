@@ -87,9 +87,9 @@ options:
   stage:
     description:
       - Half of O(state=active). It is set by the action of the same name, which runs M(ansible.builtin.apt) between V(begin) and
-        V(finish). Leave it alone.
+        V(finish), or V(settle) where the unit did not run before. Leave it alone.
     type: str
-    choices: [begin, finish]
+    choices: [begin, finish, settle]
 attributes:
   check_mode:
     support: full
@@ -225,7 +225,7 @@ freed_bytes:
   returned: with O(keep)
   type: int
 apt:
-  description: With O(stage=begin), what M(ansible.builtin.apt) is to do (C(arguments)), and the C(config) that it is to read.
+  description: With O(stage=begin), what M(ansible.builtin.apt) is to do (C(arguments)), and the C(environment) that it is to have.
   returned: between the stages
   type: dict
 """
@@ -259,7 +259,7 @@ def main() -> None:
             "release": {"type": "dict", "required": True, "options": RELEASE_OPTIONS},
             "instance": {"type": "dict", "required": True, "options": INSTANCE_OPTIONS},
             "keep": {"type": "int"},
-            "stage": {"type": "str", "choices": ["begin", "finish"]},
+            "stage": {"type": "str", "choices": ["begin", "finish", "settle"]},
         },
         supports_check_mode=True,
     )

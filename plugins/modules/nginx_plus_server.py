@@ -145,7 +145,7 @@ EXAMPLES = r"""
             url: http://127.0.0.1:8080/api
             restore: "{{ item.before }}"
           delegate_to: "{{ item.item }}"
-          loop: "{{ drained.results | selectattr('before', 'defined') }}"
+          loop: "{{ drained.results | selectattr('before', 'defined') | selectattr('before') }}"
           loop_control:
             label: "{{ item.item }}"
 

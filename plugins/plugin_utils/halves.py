@@ -35,10 +35,10 @@ def whole(begun: dict[str, t.Any], last: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-def why(failed: str, back: dict[str, t.Any]) -> dict[str, t.Any]:
+def why(failed: str, back: dict[str, t.Any], ran: bool) -> dict[str, t.Any]:
     """The verdict of a move that apt did not make."""
     reason = "apt could not move the packages: %s." % failed.rstrip(".")
-    hint = "What was there is installed again, and runs."
+    hint = "What was there is installed again, and %s." % ("runs" if ran else "stays stopped, as it was")
     if back.get("failed"):
         hint = "Putting back what was there failed, too: %s" % back.get("msg")
     verdict = {"outcome": "fail", "code": "package.apt_failed", "reason": reason, "hint": hint, "evidence": {}}

@@ -29,6 +29,20 @@ def order(version: str) -> tuple[tuple[int, int, str], ...]:
     return (*parts, _END, *map(_rank, _REVISION.findall(revision)), _END)
 
 
+def newer(one: str, other: str) -> bool:
+    """Whether ``one`` comes after ``other``: as dpkg has it where both are Debian versions, by ``order`` otherwise."""
+    debian = all(":" in version or "-" in version for version in (one, other))
+    key = _debian if debian else order
+    return key(one) > key(other)
+
+
+def _debian(version: str) -> tuple[tuple[int, int, str], ...]:
+    epoch, _colon, rest = version.rpartition(":")
+    upstream, dash, revision = rest.rpartition("-")
+    parts = [_REVISION.findall(text) for text in ((upstream, revision) if dash else (rest, ""))]
+    return ((0, int(epoch or 0), ""), *map(_rank, parts[0]), _END, *map(_rank, parts[1]), _END)
+
+
 def _rank(part: str) -> tuple[int, int, str]:
     if part.isdigit():
         return (1, int(part), "")
@@ -42,12 +56,12 @@ def refusals(service: Service, recipe: Recipe, verb: str, running: t.Mapping[str
     for key, version in sorted(running.items()):
         if version == NOTHING:
             continue
-        if verb == "upgrade" and order(version) > order(wanted):
+        if verb == "upgrade" and newer(version, wanted):
             found.append(
                 "%s runs %s, the record wants the older %s: that is a rollback, use the playbook rollback."
                 % (key, version, wanted)
             )
-        elif verb == "rollback" and order(version) < order(wanted):
+        elif verb == "rollback" and newer(wanted, version):
             found.append(
                 "%s runs %s, the record wants the newer %s: that is an upgrade, use the playbook upgrade."
                 % (key, version, wanted)

@@ -133,7 +133,7 @@ class Source(Bench):
 
     module, host, unit = "osops.lifecycle.artifact_source", "ctl3", "keystone-api.service"
     versions = ("27.0.1", "29.0.2")
-    secret = "osopsSecretWord"
+    secret = "osopsSecretWord"  # noqa: S105 - it opens nothing
     deadline = 300
     world = (
         "readlink /opt/osops/keystone/keystone-api; find /etc/keystone /etc/systemd/system -type f | sort | xargs sha256sum; dpkg-query -W | sha256sum; "

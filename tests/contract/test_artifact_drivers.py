@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,20 +13,27 @@ from typing import Any
 
 import pytest
 
-from tests.contract.benches import Bench
+from tests.contract.benches import BENCHES, Bench
 
 pytestmark = pytest.mark.rig
 # When a driver is killed: what is seen on the host then.
 MOMENTS = {
     "it has begun": "true",
     "it has stopped": "! systemctl -q is-active %s",
-    "it starts": 'test "$(systemctl show -P ActiveState %s)" != inactive',
+    "it starts": "test -e /run/contract.down && systemctl -q is-active %s",
 }
-KILL = (
-    "for i in $(seq 500); do pgrep -f '[A]nsiballZ_|[a]rtifact_' > /dev/null && break; sleep .02; done\n"
-    "for i in $(seq 1000); do { %s; } && break; sleep .02; done\n"
-    "pkill -9 -f '[A]nsiballZ_|[/]usr/bin/apt-get|[/]usr/bin/dpkg' ; echo killed"
-)
+# Whoever holds the fence acts; an action may have another module at work meanwhile. A moment is what is seen on the host, not a time.
+HOLDERS = "find /proc/[0-9]*/fd -lname /var/lib/osops/fence/contract 2> /dev/null | cut -d / -f 3"
+KILL = """
+rm -f /run/contract.down
+for i in $(seq 1500); do
+  who="$(%(holders)s) $(grep -l APT_CONFIG=/run/osops-packages /proc/[0-9]*/environ 2> /dev/null | cut -d / -f 3)"
+  systemctl -q is-active %(unit)s || touch /run/contract.down
+  if [ "$who" != " " ] && { %(moment)s; } > /dev/null 2>&1; then kill -9 $who 2> /dev/null && echo killed; break; fi
+  sleep .01
+done
+rm -f /run/contract.down
+"""
 
 
 def state(bench: Bench, which: int, running: bool = True) -> dict[str, Any]:
@@ -127,26 +135,28 @@ def test_a_release_that_is_nowhere_is_one_sentence(bench: Bench) -> None:
 def test_killed_and_called_again(bench: Bench, moment: str) -> None:
     whole(bench.call("present", bench.new))
     before = whole(bench.call("active", bench.new, check=True))["before"]
-    call = bench.rig.start(bench.host, bench.module, bench.args("active", bench.new, expect=before))
+    call = bench.rig.start(bench.host, bench.module, bench.args("active", bench.new, expect=before, scope="contract"))
     seen = MOMENTS[moment]
-    assert bench.rig.shell(bench.host, KILL % (seen % bench.unit if "%s" in seen else seen)).endswith("killed")
+    script = KILL % {"holders": HOLDERS, "unit": bench.unit, "moment": seen % bench.unit if "%s" in seen else seen}
+    assert bench.rig.shell(bench.host, script).endswith("killed")
+    # The control node dies with it.
     assert call.process.pid
-    os.killpg(call.process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(call.process.pid, signal.SIGKILL)
     call.said(60)
-    again = whole(bench.call("active", bench.new, expect=before, resume=True))
+    again = whole(bench.call("active", bench.new, expect=before, resume=True, scope="contract"))
     assert without_release(again, "after") == state(bench, 1)
     assert whole(bench.call("active", bench.new))["changed"] is False
 
 
+@pytest.mark.parametrize("bench", [name for name, made in BENCHES.items() if made.secret], indirect=True)
 def test_a_secret_is_seen_nowhere(bench: Bench) -> None:
-    if not bench.secret:
-        assert bench.module != "osops.lifecycle.artifact_source"
-        return
     whole(bench.call("absent", bench.new))
     call = bench.rig.start(bench.host, bench.module, bench.args("present", bench.new))
     argv = bench.rig.shell(
         bench.host,
-        "for i in $(seq 300); do cat /proc/[0-9]*/cmdline 2> /dev/null | tr '\\0' ' '; pgrep -f osops-job > /dev/null || [ $i -lt 40 ] || break; sleep .05; done; echo",
+        "for i in $(seq 300); do cat /proc/[0-9]*/cmdline 2> /dev/null | tr '\\0' ' '; "
+        "pgrep -f osops-job > /dev/null || [ $i -lt 40 ] || break; sleep .05; done; echo",
     )
     said = call.said(300)
     answer = whole(bench.call("present", bench.new))
@@ -157,4 +167,4 @@ def test_a_secret_is_seen_nowhere(bench: Bench) -> None:
         "journalctl --no-pager --since -10min | grep -c %s || true; grep -rl %s /var/lib/osops /var/log 2> /dev/null || true"
         % (bench.secret, bench.secret),
     )
-    assert journal.split("\n")[0] == "0", journal
+    assert journal == "0"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.osops.lifecycle.plugins.plugin_utils.hops import order
+from ansible_collections.osops.lifecycle.plugins.plugin_utils.hops import newer, order
 
 REVISION = st.text("019az~+.", min_size=1, max_size=8)
 
@@ -27,6 +27,12 @@ def test_in_order() -> None:
         assert order(low) < order(high), (low, high)
 
 
+def test_two_of_debian_are_in_the_order_of_dpkg() -> None:
+    assert newer("3:25.0.0+git2023-0", "3:25.0.0-0")
+    assert newer("2:1.0-1", "1:9.0-1")
+    assert not newer("2:22.0.2-0~bpo1", "2:22.0.2-0")
+
+
 def test_an_epoch_is_left_out() -> None:
     assert order("2:22.0.2") == order("22.0.2")
     assert order("2:22.0.2-0")[0] == (1, 22, "")
@@ -36,8 +42,8 @@ def test_an_epoch_is_left_out() -> None:
 @settings(max_examples=150, deadline=None)
 @given(REVISION, REVISION)
 def test_revisions_are_in_the_order_of_dpkg(one: str, other: str) -> None:
-    low, high = "1.0-0" + one, "1.0-0" + other
+    low, high = "1:1.0%s-0%s" % (other, one), "1:1.0%s-0%s" % (other, other)
     before = subprocess.run(["dpkg", "--compare-versions", low, "lt", high], check=False).returncode == 0
     after = subprocess.run(["dpkg", "--compare-versions", low, "gt", high], check=False).returncode == 0
     if before or after:  # for dpkg, `a` and `a0` are one
-        assert (order(low) < order(high), order(low) > order(high)) == (before, after)
+        assert (newer(high, low), newer(low, high)) == (before, after)

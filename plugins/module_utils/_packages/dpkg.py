@@ -167,10 +167,13 @@ def units_of(rows: t.Iterable[Package]) -> set[str]:
     return found
 
 
-def refuse_unusable(rows: t.Iterable[Package], known: t.Mapping[str, Package]) -> None:
-    """Raise LifecycleError where apt would not, or should not, move these packages."""
+def refuse_unusable(rows: t.Iterable[Package], known: t.Mapping[str, Package], alone: bool = False) -> None:
+    """Raise LifecycleError where apt would not, or should not, move these packages. ``alone``: dpkg's own books are not looked at."""
     half = sorted(row.name for row in known.values() if row.half)
-    if half or interrupted():
+    holder = "" if alone else lock_holder()
+    if holder:
+        raise LifecycleError("dpkg is in use by %s." % holder, "package.locked", "Wait for it, then run again.")
+    if half or (not alone and interrupted()):
         raise LifecycleError(
             "dpkg was interrupted on this host; not fully installed: %s." % (", ".join(half) or "what dpkg --audit tells"),
             "package.half_configured",

@@ -12,22 +12,21 @@ import os
 import shutil
 import typing as t
 
-from ansible_collections.osops.lifecycle.plugins.module_utils import _instance, _process, _start, _systemd
+from ansible_collections.osops.lifecycle.plugins.module_utils import _environment, _instance, _process, _start, _systemd
 from ansible_collections.osops.lifecycle.plugins.module_utils._command import run
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Act, Report, Terms
-from ansible_collections.osops.lifecycle.plugins.module_utils._packages import dpkg, gone, kept
+from ansible_collections.osops.lifecycle.plugins.module_utils._packages import archive, dpkg, gone, kept, proof
 from ansible_collections.osops.lifecycle.plugins.module_utils._packages.fetching import Present
 from ansible_collections.osops.lifecycle.plugins.module_utils._packages.instance import Look, Wanted, look
 from ansible_collections.osops.lifecycle.plugins.module_utils._packages.moving import Moving
 from ansible_collections.osops.lifecycle.plugins.module_utils._settle import settle
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
-from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
-# How long another user of apt is waited for, before anything is stopped.
-_LOCK_S = 60.0
 # What a move takes beside the files of the packages: dpkg keeps the old ones until the new ones are there.
 _SPARE_BYTES = 64 * 1024 * 1024
+# needrestart would restart services of others, in traffic.
+_QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
 _ANSWERS = "force-confdef,force-confold"
 
 
@@ -60,7 +59,8 @@ def _with_version(wanted: Wanted) -> Wanted:
 class _Active:
     """The instance runs the version, proven from its processes.
 
-    Stage ``begin`` ends with the unit stopped and says what apt is to do, unless there is nothing to move; stage ``finish`` starts it.
+    Stage ``begin`` ends with the unit stopped and says what apt is to do, unless there is nothing to move; stage ``finish`` starts it,
+    stage ``settle`` leaves it stopped.
     """
 
     def __init__(self, wanted: Wanted, instance: _instance.Instance, stage: str) -> None:
@@ -68,14 +68,14 @@ class _Active:
         self.moving = Moving(wanted.path)
 
     def __call__(self, terms: Terms, report: Report) -> Verdict:
-        if terms.resume and not terms.check:
-            # The act before us was cut, but what it had begun on this host may still be at work.
-            _wait_for_others(self.wanted, terms)
+        if not terms.check and self.stage == "begin":
+            # Somebody else's apt, or one of an act before us that was cut: what is seen while it works is not what will be.
+            kept.wait_for_others(self.wanted.path, terms.deadline)
         seen = look(self.wanted, self.instance, report)
         report.before = dict(seen.state)
         if seen.refusal is not None:
             raise seen.refusal
-        if self.stage == "finish":
+        if self.stage != "begin":
             report.changed = True
             return self._finish(terms, report)
         version = self.wanted.version
@@ -124,12 +124,22 @@ class _Active:
                 "package.not_installed",
                 "Fetch it again (state absent, then present).",
             )
+        missing = [row.name for row in seen.rows if there and row.name not in there]
+        if missing:
+            raise LifecycleError(
+                "%s was not installed yet when version %s was fetched." % (", ".join(missing), self.wanted.version),
+                "artifact.not_present",
+                "Fetch it again (state absent, then present).",
+            )
         back = seen.state["release"]
-        if there and back and not kept.packages_of(self.wanted.path, back):
-            raise kept.no_way_back(seen.rows)
+        former = kept.packages_of(self.wanted.path, back) if back else {}
+        if there and back and any(former.get(name) != seen.known[name].version for name in there):
+            raise kept.no_way_back([seen.known[name] for name in there if former.get(name) != seen.known[name].version])
         others = [
             unit for unit in sorted(dpkg.units_of(seen.rows) - {self.instance.unit}) if _systemd.show(unit).active == "active"
         ]
+        mine = _systemd.processes_of(seen.unit.cgroup)
+        others += ["process %d" % pid for pid in proof.users(seen.rows) if pid not in mine]
         if others:
             raise LifecycleError(
                 "The packages of %s also hold the files of %s, which runs." % (self.wanted.package, ", ".join(others)),
@@ -144,7 +154,6 @@ class _Active:
             )
 
     def _begin(self, seen: Look, there: t.Mapping[str, str], terms: Terms, report: Report) -> Verdict:
-        _wait_for_others(self.wanted, terms)
         free, need = shutil.disk_usage("/usr").free, 2 * _size_of(there, self.wanted) + _SPARE_BYTES
         if free < need:
             raise LifecycleError(
@@ -154,6 +163,11 @@ class _Active:
             )
         config = kept.config_of(self.wanted.path, self.wanted.version)
         kept.open_for_apt(self.wanted.path, self.wanted.version, terms.deadline)
+        half = [name for name in there if seen.known[name].half]
+        if not half:
+            archive.simulate(there, config)
+        if seen.state["release"] and seen.state["release"] != self.wanted.version:
+            _environment.remember(self.wanted.path, self.wanted.component, kept.folder_name(seen.state["release"]))
         report.changed = True
         self.moving.begin(dpkg.units_of(seen.rows) | {self.instance.unit}, sorted(there))
         try:
@@ -161,13 +175,12 @@ class _Active:
         except LifecycleError:
             self.moving.let_go()
             raise
-        half = any(row.half for row in seen.known.values())
-        if terms.resume and half:
-            # Our own act was cut here. What cannot be configured now is told by apt, and at the latest by stage finish.
-            run(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"], terms.deadline.remaining(),
-                env={"DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+        if half:
+            # Our own act was cut here. What cannot be configured now is told by apt, and at the latest by stage finish. A script of
+            # a maintainer is not cut for our deadline.
+            run(["dpkg", "--configure", "--force-confdef", "--force-confold", *half], 1800.0, env=_QUIET)
         report.more["apt"] = {
-            "config": config,
+            "environment": {"APT_CONFIG": kept.begin_act(self.wanted.path, self.wanted.version), **_QUIET},
             "arguments": {
                 "name": ["%s=%s" % row for row in sorted(there.items())], "state": "present",
                 # Of a package that is half there, apt's module would say that it is not installed, and leave it out.
@@ -182,7 +195,8 @@ class _Active:
         """The packages are as they should be, so the unit may start; and what starts is proven."""
         seen = look(self.wanted, self.instance, report)
         report.after = {}
-        dpkg.refuse_unusable([], seen.known)
+        # Others' packages may be in the middle of something by now.
+        dpkg.refuse_unusable([], {row.name: row for row in seen.rows}, alone=True)
         if seen.state["release"] != self.wanted.version:
             raise LifecycleError(
                 "apt ended well, but installed is %s." % ", ".join("%s %s" % (row.name, row.version) for row in seen.rows),
@@ -195,7 +209,12 @@ class _Active:
             else None
         )
         self.moving.let_go()
-        _systemd.reload(terms.deadline.remaining())
+        kept.end_acts(self.wanted.path)
+        if self.stage == "settle":
+            report.after = dict(seen.state)
+            return Verdict(
+                "pass", "artifact.settled", "%s is installed; %s stays stopped." % (self.wanted.version, self.instance.unit)
+            )
         begun = _process.boot_clock()
         try:
             _start.start(
@@ -212,21 +231,6 @@ class _Active:
         if since is not None:
             report.more["notes"] += _left_by_dpkg(seen, since)
         return Verdict("pass", "artifact.active", "%s runs %s." % (self.instance.component, self.wanted.version))
-
-
-def _wait_for_others(wanted: Wanted, terms: Terms) -> None:
-    """Wait until nobody else moves packages here: whoever holds dpkg's lock, and an apt of ours whose control node has died."""
-    folder = wanted.path + "/"
-    free = wait(
-        lambda: kept.at_work(folder) or dpkg.lock_holder(),
-        lambda who: not who,
-        min(_LOCK_S, terms.deadline.remaining()),
-        poll_s=0.25,
-    )
-    if not free.reached:
-        raise LifecycleError(
-            "dpkg is in use by %s for %.0f s." % (free.last, free.elapsed_s), "package.locked", "Wait for it, then run again."
-        )
 
 
 def _size_of(there: t.Mapping[str, str], wanted: Wanted) -> int:

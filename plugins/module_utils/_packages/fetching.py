@@ -24,7 +24,10 @@ class Present:
         self.wanted = wanted
 
     def __call__(self, terms: Terms, report: Report) -> Verdict:
-        wanted, known = self.wanted, dpkg.packages()
+        wanted = self.wanted
+        if not terms.check:
+            kept.wait_for_others(wanted.path, terms.deadline)
+        known = dpkg.packages()
         main = known.get(wanted.package)
         if main is None or main.status in ("not-installed", "config-files"):
             raise BadInputError(
@@ -33,9 +36,10 @@ class Present:
                 "Install it first, or correct release.package.",
             )
         rows = dpkg.moving_together(main.name, known)
-        needed = {row.name for row in rows}
-        present = needed <= set(kept.packages_of(wanted.path, wanted.version))
-        back = wanted.version == main.version or needed <= set(kept.packages_of(wanted.path, main.version))
+        there = kept.packages_of(wanted.path, wanted.version)
+        present = {row.name for row in rows} <= set(there)
+        needed = {row.name for row in rows} | {name for name in there if name in known}
+        back = wanted.version == main.version or self._is_kept(main, needed, known)
         report.before = report.after = {"present": present and back}
         report.more.update(releases=kept.versions(wanted.path), packages={row.name: row.version for row in rows})
         if not settle(report.before, {"present": True}, terms.expect, terms.resume):
@@ -52,7 +56,7 @@ class Present:
             needed |= set(going)
             kept.keep(wanted.path, wanted.version, main.name, going, {}, terms.deadline)
             report.changed = True
-        if main.version != wanted.version and not needed <= set(kept.packages_of(wanted.path, main.version)):
+        if main.version != wanted.version and not self._is_kept(main, needed, known):
             self._keep_installed(main, [known[name] for name in sorted(needed)], terms)
             report.changed = True
         report.after = {"present": True}
@@ -60,6 +64,11 @@ class Present:
         return Verdict(
             "pass", "artifact.present", "Version %s of %s was fetched, and so was %s." % (wanted.version, main.name, main.version)
         )
+
+    def _is_kept(self, main: dpkg.Package, names: t.Iterable[str], known: t.Mapping[str, dpkg.Package]) -> bool:
+        """Whether all of these are kept as they are installed."""
+        there = kept.packages_of(self.wanted.path, main.version)
+        return all(there.get(name) == known[name].version for name in names)
 
     def _moving(
         self, main: dpkg.Package, rows: t.Sequence[dpkg.Package], known: t.Mapping[str, dpkg.Package], terms: Terms

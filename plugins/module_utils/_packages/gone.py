@@ -68,12 +68,15 @@ class Keep:
         path = self.wanted.path
         at = {kept.version_of(name): when for name, when in _environment.installed_at(path).items()}
         installed = _installed(self.wanted.package)
-        why = {installed: "it is installed"} if installed in at else {}
+        why: dict[str, str] = {installed: "it is installed"} if installed in at else {}
+        former = _environment.former(path, self.wanted.component)
+        if former is not None and kept.version_of(former) in at:
+            why.setdefault(kept.version_of(former), "%s goes back to it" % self.wanted.component)
         for version in sorted(at, key=lambda each: (at[each], each), reverse=True)[: self.keep or 0]:
             why.setdefault(version, "one of the newest")
-        going = sorted(set(at) - set(why))
         report.before = report.after = {"releases": sorted(at)}
         if self.keep is None:
+            why = {}
             report.before = report.after = {"release": installed or None, "releases": sorted(at)}
             if installed:
                 raise LifecycleError(
@@ -84,6 +87,7 @@ class Keep:
         else:
             report.more.update(kept=why, removed=[], freed_bytes=0)
         report.more["releases"] = kept.versions(path)
+        going = sorted(set(at) - set(why))
         goal = {"releases": sorted(why)}
         if not settle(report.before, goal, terms.expect, terms.resume) and not _environment.half_removed(path):
             return Verdict("pass", "artifact.kept", "There is no version to remove: %s." % (", ".join(sorted(why)) or "none"))
@@ -111,5 +115,7 @@ class Keep:
         if not terms.check:
             for half in _environment.half_removed(path):
                 shutil.rmtree(half)
+            if self.keep is None:
+                _environment.forget(path, self.wanted.component)
             _environment.remove_place(path)
             report.more["releases"] = kept.versions(path)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils import _environment
@@ -21,9 +22,13 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._command import ru
 from ansible_collections.osops.lifecycle.plugins.module_utils._deadline import Deadline
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._packages import archive, dpkg
+from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 # What the way into the kept folder and apt's own files take beside the packages.
 _SPARE_BYTES = 32 * 1024 * 1024
+# How long another user of apt is waited for, before anything is stopped.
+_LOCK_S = 60.0
+ACTS = "/run/osops-packages"
 # apt reads this first (APT_CONFIG). The solver then knows what is installed and these packages, and cannot touch anything else; the
 # host's own lists, sources and caches stay as they are.
 _CONFIG = """\
@@ -34,6 +39,8 @@ Dir::Cache::Archives "{folder}/archives";
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 """
+# For the update of these lists alone: hooks of the host are about its own archives.
+_WITHOUT_HOOKS = 'Dir::Etc::Parts "{folder}/none";\nDir::Etc::Main "{folder}/none";\n'
 
 
 def folder_name(version: str) -> str:
@@ -70,6 +77,35 @@ def config_of(path: str, version: str) -> str:
     return os.path.join(folder_of(path, version), "apt.conf")
 
 
+def acts_of(path: str) -> str:
+    """Where the configurations of single acts lie: a boot ends them all."""
+    return os.path.join(ACTS, path.strip("/").replace("/", "-"))
+
+
+def begin_act(path: str, version: str) -> str:
+    """A configuration for one act of apt on what is kept, and the end of all others. Returns its file.
+
+    A control node that slept may send its apt when another has long taken over: dpkg then begins nothing (``end_acts``).
+    """
+    end_acts(path)
+    os.makedirs(acts_of(path), mode=0o755, exist_ok=True)
+    with open(config_of(path, version), encoding="utf-8") as handle:
+        text = handle.read()
+    number, file = tempfile.mkstemp(suffix=".conf", dir=acts_of(path))
+    with os.fdopen(number, "w", encoding="utf-8") as handle:
+        os.fchmod(number, 0o644)
+        handle.write(text)
+    return file
+
+
+def end_acts(path: str) -> None:
+    """From now on, apt begins nothing with the configurations of acts before. They stay, because without one it would take the host's own."""
+    folder = acts_of(path)
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as handle:
+            handle.write('DPkg::Pre-Invoke {"echo this act is over >&2; false";};\nDir::Etc::SourceList "/dev/null";\n')
+
+
 def keep(
     path: str,
     version: str,
@@ -82,6 +118,22 @@ def keep(
 
     ``wanted`` are versions that the archive offers, ``installed`` ones that are installed and that only apt's cache may still have.
     """
+    # apt reads the packages as a user of its own, and the service's user runs programs of them: a narrow umask would keep both out.
+    former = os.umask(0o022)
+    try:
+        _keep(path, version, main, wanted, installed, deadline)
+    finally:
+        os.umask(former)
+
+
+def _keep(
+    path: str,
+    version: str,
+    main: str,
+    wanted: t.Mapping[str, archive.Offer],
+    installed: t.Mapping[str, dpkg.Package],
+    deadline: Deadline,
+) -> None:
     _environment.make_place(path)
     folder = folder_of(path, version)
     fresh = os.path.join(os.path.dirname(folder), ".fetching-" + os.path.basename(folder))
@@ -108,6 +160,7 @@ def keep(
                 raise LifecycleError("%s cannot be unpacked: %s" % (file, done.err.strip()[:200]), "package.unreadable")
         _write(fresh, "sources.list", "deb [trusted=yes] file:%s ./\n" % folder)
         _write(fresh, "apt.conf", _CONFIG.format(folder=folder))
+        _write(fresh, "update.conf", (_CONFIG + _WITHOUT_HOOKS).format(folder=folder))
         held = {name: archive.control(os.path.join(fresh, file))["Version"] for name, file in files.items()}
         _write(fresh, _environment.MARKER, json.dumps({"package": main, "version": version, "packages": held}) + "\n")
         if os.path.lexists(folder):
@@ -124,16 +177,16 @@ def keep(
 def open_for_apt(path: str, version: str, deadline: Deadline) -> None:
     """Let apt read the kept packages: with ``config_of`` it then knows them, and only them."""
     config = config_of(path, version)
-    done = run(["apt-get", "-q", "update"], deadline.remaining(), env={"APT_CONFIG": config})
+    done = run(["apt-get", "-q", "update"], deadline.remaining(), env={"APT_CONFIG": config.replace("apt.conf", "update.conf")})
     if done.rc != 0:
         raise LifecycleError(
             "apt cannot read the kept packages in %s: %s" % (os.path.dirname(config), done.err.strip()[:300]), "package.kept"
         )
 
 
-def at_work(folder: str) -> str:
-    """A process that moves packages kept below ``folder``; empty when there is none. It has our file in its environment."""
-    needle = ("\0APT_CONFIG=" + folder).encode()
+def at_work(path: str) -> str:
+    """A process that moves packages kept in ``path``; empty when there is none. It has a file of ours in its environment."""
+    needle = ("\0APT_CONFIG=" + acts_of(path) + "/").encode()
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
             try:
@@ -143,6 +196,15 @@ def at_work(folder: str) -> str:
             except OSError:  # it has ended
                 continue
     return ""
+
+
+def wait_for_others(path: str, deadline: Deadline) -> None:
+    """Wait until nobody else moves packages here: whoever holds dpkg's lock, and an apt of ours whose control node has died."""
+    free = wait(lambda: at_work(path) or dpkg.lock_holder(), lambda who: not who, min(_LOCK_S, deadline.remaining()), poll_s=0.25)
+    if not free.reached:
+        raise LifecycleError(
+            "dpkg is in use by %s for %.0f s." % (free.last, free.elapsed_s), "package.locked", "Wait for it, then run again."
+        )
 
 
 def no_way_back(rows: t.Iterable[dpkg.Package]) -> LifecycleError:

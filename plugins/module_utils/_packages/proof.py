@@ -65,6 +65,12 @@ def of_package(listen: str, name: str) -> _process.Running:
     return running(listen, [known[name], *others])
 
 
+def users(rows: t.Iterable[dpkg.Package]) -> list[int]:
+    """Processes of this host that have mapped a file of these packages. Python's modules are not mapped, and so not seen."""
+    files = set().union(*(dpkg.files_of(row) for row in rows))
+    return sorted(int(name) for name in os.listdir(_process.PROC) if name.isdigit() and _is_loaded(int(name), files, ()))
+
+
 def _is_loaded(pid: int, files: t.Collection[str], sites: t.Collection[str]) -> bool:
     """True when a process of this host (not of a container) was loaded from one of ``files``, or from a Python project among them."""
     try:

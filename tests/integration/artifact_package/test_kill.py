@@ -33,7 +33,7 @@ MOMENTS = {
 # Everything of ours and of apt on the host dies, as with its power; or nothing does, and it works on while we are called again.
 WAIT = "for i in $(seq 1500); do { %s; } && break; sleep .02; done\n"
 KILL = """
-kill -9 $(grep -l "APT_CONFIG=/var/lib/osops" /proc/[0-9]*/environ 2> /dev/null | cut -d / -f 3) 2> /dev/null
+kill -9 $(grep -l "APT_CONFIG=/run/osops-packages" /proc/[0-9]*/environ 2> /dev/null | cut -d / -f 3) 2> /dev/null
 kill -9 $(find /proc/[0-9]*/fd -lname /var/lib/osops/fence/default 2> /dev/null | cut -d / -f 3) 2> /dev/null
 rm -f /run/osops-toy.waits; echo killed
 """
@@ -71,7 +71,10 @@ def test_killed_and_called_again(rig: Rig, host: str, drive: Drive, moment: str,
         again.get("notes"),
         again.get("process"),
     )
-    assert rig.shell(host, "dpkg --audit; ls /run/systemd/system | grep toy || true; ls -A %s" % toy.PATH) == "releases"
+    assert rig.shell(host, "dpkg --audit; ls /run/systemd/system | grep toy || true; ls -A %s" % toy.PATH).split() == [
+        ".toy.former",
+        "releases",
+    ]
     assert rig.shell(host, "apt-mark showauto osops-toy osops-toy-data") == toy.DATA
     assert drive("active", version)["changed"] is False
 

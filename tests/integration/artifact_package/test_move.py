@@ -45,7 +45,7 @@ def test_forward_and_back(rig: Rig, two: str, drive: Drive) -> None:
     back = drive("active", OLD, expect=moved["after"])
     assert (back["after"], back["changed"]) == (seen(OLD, OLD), True), back
     assert rig.shell(two, EVERYTHING) == everything
-    assert rig.shell(two, "ls -A %s" % toy.PATH) == "releases"
+    assert rig.shell(two, "ls -A %s" % toy.PATH).split() == [".toy.former", "releases"]
 
 
 def test_the_way_back_needs_no_archive(rig: Rig, two: str, drive: Drive) -> None:
@@ -135,6 +135,44 @@ def test_kept_versions_go(rig: Rig, two: str, drive: Drive) -> None:
     rig.shell(two, "apt-get -qq -y purge %s %s > /dev/null" % (toy.NAME, toy.DATA))
     assert drive("absent")["changed"] is True
     assert rig.shell(two, "ls -A /var/lib/osops/packages 2> /dev/null || true") == ""
+
+
+def test_the_way_back_stays_kept(rig: Rig, host: str, drive: Drive) -> None:
+    """With three versions: the one before what runs is not among the newest that were fetched, and stays."""
+    toy.make(rig, host, toy.Toy(OLD), toy.Toy(NEW), toy.Toy("3.0-1"))
+    toy.install(rig, host)
+    for version in (NEW, "3.0-1"):
+        drive("present", version)
+        assert drive("active", version)["after"] == seen(version, version)
+    pruned = drive("absent", keep=1)
+    assert (pruned["removed"], sorted(pruned["kept"])) == ([OLD], [NEW, "3.0-1"]), pruned
+    assert pruned["kept"][NEW] == "toy goes back to it"
+    assert drive("active", NEW)["after"] == seen(NEW, NEW)
+
+
+def test_what_was_stopped_stays_so_when_nothing_could_be_moved(rig: Rig, host: str, drive: Drive) -> None:
+    toy.make(rig, host, toy.Toy(OLD), toy.Toy(NEW, script="#!/bin/sh\nexit 3\n"))
+    toy.install(rig, host)
+    drive("present", NEW)
+    drive("halted")
+    answer = drive("active", NEW)
+    assert (answer["verdict"]["code"], answer["after"]) == ("package.apt_failed", seen(OLD, None, False)), answer
+    assert "stays stopped, as it was" in answer["msg"]
+
+
+def test_an_act_that_is_over_moves_nothing(rig: Rig, two: str, drive: Drive) -> None:
+    """A control node that slept sends its apt when another one has long gone on: dpkg begins nothing."""
+    drive("present", NEW)
+    begun = rig.module(two, "osops.lifecycle.artifact_package", toy.args("active", NEW, stage="begin"))
+    config = begun["apt"]["environment"]["APT_CONFIG"] if "apt" in begun else ""
+    drive("active", OLD, resume=True)
+    done = rig.shell(
+        two,
+        "for file in %s; do APT_CONFIG=$file apt-get -y install %s=%s %s=%s 2>&1; done || true"
+        % (config or "/run/osops-packages/*/*.conf", toy.NAME, NEW, toy.DATA, NEW),
+    )
+    assert "this act is over" in done, done
+    assert drive("active", OLD)["changed"] is False
 
 
 def test_packages_that_may_move_with_it(rig: Rig, host: str, drive: Drive) -> None:
