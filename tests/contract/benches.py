@@ -88,8 +88,9 @@ class Tarball(Bench):
             )
         lines.append("mkdir %s/1.0; tar -xf 1.0.tar -C %s/1.0; ln -s 1.0 %s/current" % (self.path, self.path, self.path))
         lines.append(
-            "printf '[Service]\\nExecStart=/usr/bin/python3 %s/current/serve.py\\n' > /etc/systemd/system/ball.service"
-            % self.path
+            # Slow enough for a kill in the middle.
+            "printf '[Service]\\nExecStartPre=sleep 1\\nExecStart=/usr/bin/python3 %s/current/serve.py\\nExecStopPost=sleep 1\\n' "
+            "> /etc/systemd/system/ball.service" % self.path
         )
         self.rig.shell(self.host, "\n".join([*lines, "systemctl daemon-reload; systemctl start ball"]))
 

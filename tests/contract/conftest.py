@@ -25,7 +25,7 @@ def rig(repository: Path, rig_inventory: Path, collections: Path) -> Rig:
     return Rig(rig_inventory, repository)
 
 
-@pytest.fixture(scope="module", params=list(BENCHES))
+@pytest.fixture(scope="module", params=os.environ.get("OSOPS_BENCHES", " ".join(BENCHES)).split())
 def bench(rig: Rig, request: pytest.FixtureRequest) -> Iterator[Bench]:
     made = BENCHES[request.param](rig)
     made.make()

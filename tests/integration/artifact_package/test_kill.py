@@ -26,6 +26,7 @@ systemctl --system daemon-reload
 """
 # What is seen on the host at the moment of the kill.
 MOMENTS = {
+    "it has begun": "test -e %s/.moving" % toy.PATH,
     "it stops": "! systemctl -q is-active %s" % toy.UNIT,
     "dpkg configures": "test -e /run/osops-toy.waits",
     "it is configured": "dpkg-query -W -f '${Version} ${Status}' osops-toy | grep -qx '2.0-1 install ok installed'",
@@ -46,6 +47,7 @@ rm -f /run/osops-toy.waits; echo killed
         ("dpkg configures", "forward", "host"),
         ("dpkg configures", "back", "host"),
         ("it is configured", "forward", "host"),
+        ("it has begun", "back", "control node"),
         ("it stops", "back", "control node"),
         ("dpkg configures", "forward", "control node"),
         ("dpkg configures", "back", "control node"),

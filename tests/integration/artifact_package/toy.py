@@ -130,7 +130,7 @@ def remove(rig: Rig, host: str) -> None:
         host,
         "apt-mark unhold %s %s > /dev/null 2>&1; systemctl stop %s 2> /dev/null; rm -rf /run/systemd/system/%s.d; "
         "dpkg --purge --force-all %s %s osops-toy-extra > /dev/null 2>&1; dpkg --configure -a > /dev/null 2>&1; "
-        "rm -rf %s %s /var/lib/osops/packages %s* /run/osops-toy.seen /var/lib/apt/lists/_srv_toys*; systemctl daemon-reload; "
+        "rm -rf %s %s /var/lib/osops/packages %s* /run/osops-toy.seen /run/osops-toy.waits /var/lib/apt/lists/_srv_toys*; systemctl daemon-reload; "
         "rm -rf /usr/lib/osops-toy /usr/share/osops-toy*; systemctl reset-failed 2> /dev/null; true"
         % (NAME, DATA, UNIT, UNIT, NAME, DATA, ARCHIVE, SOURCES, CONF),
     )
