@@ -74,13 +74,13 @@ def apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapp
 
 
 def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float) -> Seen:
-    if not all(_is_untouched(source) for source in seen.tree.sources):
-        raise _disturbed()
+    _require_untouched(seen.tree.sources)
     changes = texts(seen.tree, edits)
     for real in changes:
         check_replaceable(real)
     if changes:
         seen.tester.try_out(seen.tree, edits, balancer.notes.folder)
+        _require_untouched(seen.tree.sources)  # nginx may take long over it
     wanted = {real: (digest(before), digest(after)) for real, (before, after) in changes.items()}
     # What is on disk now is what the workers have loaded, or look() would have refused it: known for good, whatever becomes of file times.
     known = Note(loaded=seen.tree.digests, workers=[worker.id for worker in seen.family.current])
@@ -89,6 +89,7 @@ def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Map
     try:
         balancer.notes.write(dataclasses.replace(former, texts={**former.texts, **wanted}, was=dict(was)))
         for real, (_before, after) in changes.items():
+            _require_untouched(source for source in seen.tree.sources if source.real == real)
             replace(real, after)
         tree = read_tree(balancer.config)
         expected = {source.path: wanted.get(source.real, ("", source.digest))[1] for source in seen.tree.sources}
@@ -104,6 +105,12 @@ def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Map
         raise
     note = _remember(balancer, tree, found)
     return dataclasses.replace(seen, tree=tree, servers=tuple(group(entries(tree))), family=found, note=note, unloaded=False)
+
+
+def _require_untouched(sources: t.Iterable[Source]) -> None:
+    """Our text was made from what these files held: whatever came since would be overwritten. Raises LifecycleError."""
+    if not all(_is_untouched(source) for source in sources):
+        raise _disturbed()
 
 
 def _disturbed() -> LifecycleError:

@@ -182,6 +182,40 @@ def test_somebody_edits_another_file_while_ours_is_written(make_lab: MakeLab, mo
     assert not refusal.changed
 
 
+@pytest.mark.parametrize("moment", ["tried", "noted", "replaced"])
+def test_somebody_edits_the_same_file_before_ours_is_written(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Our text was made from the former one: theirs must not be lost by it."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import files, program, reload
+
+    lab = make_lab()
+    lab.write()
+    theirs = lab.upstreams / "z.conf"
+    theirs.write_text("upstream z { server %s; server %s; }" % tuple(web.address for web in lab.web.values()))
+    lab.start()
+    text, edit, workers = lab.be(), theirs.read_text() + "# theirs\n", lab.workers()
+    owner, name = {
+        "tried": (program.Tester, "try_out"),
+        "noted": (files.Notes, "write"),
+        "replaced": (reload, "replace"),
+    }[moment]
+    real, calls = getattr(owner, name), list[int]()
+
+    def meanwhile(*given: t.Any) -> None:
+        real(*given)
+        calls.append(1)
+        if len(calls) == 1:
+            theirs.write_text(edit)
+
+    monkeypatch.setattr(owner, name, meanwhile)
+    refusal = act(lab, "drain")
+    assert refusal.verdict.code == "nginx.unlike", refusal.verdict
+    assert (lab.be(), theirs.read_text()) == (text, edit)
+    assert lab.workers() == workers
+    assert not refusal.changed
+
+
 def test_the_files_themselves_are_tested_before_nginx_is_told(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only the copies: what these were tested with may be gone a moment later, here the folder of a log."""
     from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import reload
