@@ -24,7 +24,15 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload impo
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.rules import beside, servers_are, shortages
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.traffic import POLL_S, UNDO_S, Stable, Traffic
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import read_tree, stamp
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import OUT, Direct, Server, directs, entries, group
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import (
+    OUT,
+    Direct,
+    Server,
+    directs,
+    entries,
+    group,
+    lua_balancers,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
@@ -32,8 +40,10 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 DECIDE_S = 2.0
 # How often the other servers are tried while waiting. Short twice in a row is short.
 FLOOR_S = 1.0
-# Old workers that live on without a connection to the servers are looked at for this long.
+# Old workers that live on without a connection to the servers are looked at for this long, and so are all where not every way is seen.
 QUIET_S = 1.0
+# Requests that come by such a way may be short.
+DENSE_S = 0.05
 # Even policy fail gives old workers the moment that they need to end.
 GRACE_S = 0.5
 
@@ -80,7 +90,8 @@ class Drain(Traffic):
         # Then connections to the address prove nothing: other upstreams go on using it.
         self._narrow = bool(others or past)
         self._strict = self._narrow or any(not server.address.is_ip or server.first.dynamic for server in self.targets)
-        self._unseen = [way.place.where for way in ways if way.address is None][:5]
+        unseen = [way.place for way in ways if way.address is None] + lua_balancers(self.seen.tree)
+        self._unseen = [place.where for place in unseen][:5]
         left: dict[str, int] = {}
 
         def short() -> dict[str, int]:
@@ -139,7 +150,8 @@ class Drain(Traffic):
             impatient = self.request.policy == "fail" and time.monotonic() - begun >= GRACE_S
             return "drain.sessions_left" if impatient and left else ""
 
-        waited = wait(self._progress, self._empty, max(self.left_s - self.reserve_s, 0.5), hopeless, poll_s=POLL_S)
+        poll_s = DENSE_S if self._doubtful else POLL_S
+        waited = wait(self._progress, self._empty, max(self.left_s - self.reserve_s, 0.5), hopeless, poll_s=poll_s)
         if waited.reached:
             return self._done(
                 "drain.done",
@@ -161,7 +173,14 @@ class Drain(Traffic):
     def _empty(self, seen: Progress) -> bool:
         if seen.error is not None or seen.current or seen.short:
             return False
+        if self._doubtful and not seen.quiet:
+            return False
         return not seen.alive or (not self._strict and not seen.old and seen.quiet)
+
+    @property
+    def _doubtful(self) -> bool:
+        """New workers, too, may send requests to the servers, by a way that nobody can see in the configuration."""
+        return bool(self._unseen) and not self._narrow
 
     def _progress(self) -> Progress:
         try:
@@ -174,7 +193,8 @@ class Drain(Traffic):
         totals = {pid: sum(held.values()) for pid, held in self.held.items()}
         stale = {worker.pid for worker in self._stale_workers()}
         old = {pid: count for pid, count in totals.items() if pid in stale}
-        if old:
+        current = {} if self._narrow else {pid: count for pid, count in totals.items() if pid not in stale}
+        if old or current:
             self._quiet_since = time.monotonic()
         if time.monotonic() - self._probed >= FLOOR_S:
             self.probe()
@@ -182,7 +202,7 @@ class Drain(Traffic):
             self._shorts = self._shorts + 1 if self._short() else 0
         return Progress(
             old,
-            {} if self._narrow else {pid: count for pid, count in totals.items() if pid not in stale},
+            current,
             tuple(sorted(stale)),
             time.monotonic() - self._quiet_since >= QUIET_S,
             self._shorts > 1,
@@ -234,7 +254,7 @@ class Drain(Traffic):
                     ended.setdefault("old worker %d" % worker.pid, seen.old.get(worker.pid, 0))
             return seen
 
-        waited = wait(cut, self._empty, max(self.left_s - 0.5, 1.5), poll_s=POLL_S)
+        waited = wait(cut, self._empty, max(self.left_s - 0.5, 1.5), poll_s=DENSE_S if self._doubtful else POLL_S)
         if waited.last.error is not None:
             raise waited.last.error
         if not waited.reached:
@@ -265,7 +285,7 @@ class Drain(Traffic):
         parts += ["old worker %d lives on" % pid for pid in seen.alive if self._strict and pid not in seen.old]
         parts += ["worker %d holds %d, by a way that this module does not see" % pair for pair in sorted(seen.current.items())]
         hint = "From outside, requests and websockets look alike. Give a longer deadline, or policy shutdown to end them."
-        if seen.current:
+        if seen.current or (self._doubtful and not seen.old):
             hint = "Look for a variable in a proxy_pass, or Lua code, that sends requests to the server: %s." % (
                 ", ".join(self._unseen) or "none was found"
             )

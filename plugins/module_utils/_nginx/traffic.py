@@ -20,7 +20,13 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reach impor
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import UNCONFIRMED, apply, shown
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.rules import parse_endpoint, select, touched
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import Edit
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import OUT, Server, check_name
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import (
+    OUT,
+    Server,
+    check_name,
+    lua_balancers,
+    require_no_lua,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._settle import settle
 from ansible_collections.osops.lifecycle.plugins.module_utils._signals import held_back
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
@@ -196,6 +202,7 @@ class Traffic(abc.ABC):
     def _take(self, seen: Seen) -> None:
         self._seen, self.family, self._looked = seen, seen.family, time.monotonic()
         self.targets = select(seen.servers, seen.upstreams, self.request.endpoints, self.request.backends, self.names.resolve)
+        require_no_lua(self.targets, lua_balancers(seen.tree))
 
     def look_again(self) -> None:
         """Before an act that was waited for: nothing of it may have changed meanwhile. Raises ForeignChangeError."""

@@ -333,6 +333,21 @@ def test_server_past_every_upstream(make_lab: MakeLab) -> None:
     only.web = {}
 
 
+def test_upstream_that_lua_decides_in(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This nginx has no Lua: a directive that it does have stands for it."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import upstreams
+
+    monkeypatch.setattr(upstreams, "LUA_BALANCERS", ("keepalive",))
+    lab = make_lab()
+    lab.write("upstream be { server %(s1)s; server %(s2)s; } upstream lua { server %(s2)s; keepalive 1; }")
+    lab.start()
+    refused(lab, "nginx.lua", "be.conf:1: Lua code decides in upstream lua", names=["s2"])
+    refused(lab, "nginx.lua", names=["s2"], check_mode=True)
+    drained = act(lab, "drain")
+    assert drained.verdict.passed, drained.verdict
+    assert drained.verdict.evidence["variables"] == ["%s:1" % (lab.upstreams / "be.conf")]
+
+
 def test_way_by_a_variable_is_named(make_lab: MakeLab) -> None:
     lab = make_lab()
     lab.write(http="server { listen unix:%s/x.sock; location / { set $to %%(s1)s; proxy_pass http://$to; } }" % lab.folder)
@@ -369,6 +384,35 @@ def test_a_way_that_is_not_seen_is_noticed_by_its_connections(make_lab: MakeLab)
     assert "by a way that this module does not see" in drained.verdict.reason
     assert "nginx.conf:" in drained.verdict.hint
     assert not lab.down("s1")
+
+
+def test_short_requests_by_a_way_that_is_not_seen_are_noticed(make_lab: MakeLab) -> None:
+    """Between two of them nothing is connected: one look is not enough."""
+    from tests.integration.haproxy.lab import Client
+    from tests.ports import free_port
+
+    lab, port = make_lab(), free_port()
+    lab.write(http="server { listen 127.0.0.1:%d; location / { set $to %%(s1)s; proxy_pass http://$to; } }" % port)
+    lab.start()
+    stop = threading.Event()
+
+    def visit() -> None:
+        while not stop.wait(0.012):
+            client = Client(port)
+            client.get("/slow/0.006")
+            client.close()
+
+    thread = threading.Thread(target=visit)
+    thread.start()
+    try:
+        until(lambda: lab.web["s1"].seen > 0)
+        drained = act(lab, "drain", deadline=4, policy="fail")
+    finally:
+        stop.set()
+        thread.join()
+    assert drained.verdict.code == "drain.sessions_left", drained.verdict
+    assert not lab.down("s1")
+    assert act(lab, "drain").verdict.passed
 
 
 def test_name_with_several_addresses(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
