@@ -20,7 +20,7 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import ForeignChangeError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.processes import Proc, alive, family, processes
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import UNCONFIRMED
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import HALF_DONE, UNCONFIRMED
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.rules import beside, servers_are, shortages
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.traffic import POLL_S, UNDO_S, Stable, Traffic
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import read_tree, stamp
@@ -137,7 +137,7 @@ class Drain(Traffic):
         try:
             self.set({server.key: self.wanted(server) for server in self.targets}, max(self.left_s - self.reserve_s, 2.0))
         except LifecycleError as exc:
-            if exc.code != UNCONFIRMED:  # then the files are as they were, and nginx was told nothing
+            if exc.code not in (UNCONFIRMED, HALF_DONE):  # then the files are as they were, and nginx was told nothing
                 self._ours = {}
             raise
         self._stale = {worker.id for worker in self.seen.family.leaving}

@@ -12,6 +12,7 @@ workers are the only signs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -37,6 +38,8 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._signals import he
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 UNCONFIRMED, REFUSED = "nginx.reload_unconfirmed", "nginx.reload_refused"
+# Files hold what nginx was not told of, because they could not be put back.
+HALF_DONE = "nginx.half_done"
 
 
 def texts(tree: Tree, edits: t.Collection[Edit]) -> dict[str, tuple[bytes, bytes]]:
@@ -67,7 +70,7 @@ def shown(servers: t.Iterable[Server], edits: t.Collection[Edit]) -> str:
 def apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float) -> Seen:
     """Make the edits and a reload (also without edits, when the note says that one is missing). Returns what is there after it.
 
-    ``was`` is what the servers were before. Raises LifecycleError; unless its code is UNCONFIRMED, the files are as they were then.
+    ``was`` is what the servers were before. Raises LifecycleError; unless its code is UNCONFIRMED or HALF_DONE, the files are as they were then.
     """
     with balancer.notes.held(seconds):
         return _apply(balancer, seen, edits, was, seconds)
@@ -101,7 +104,7 @@ def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Map
     except BaseException as exc:
         if not told or (isinstance(exc, LifecycleError) and exc.code == REFUSED):
             with held_back():
-                _put_back(balancer, former, changes)
+                _put_back(balancer, former, changes, exc)
         raise
     note = _remember(balancer, tree, found)
     return dataclasses.replace(seen, tree=tree, servers=tuple(group(entries(tree))), family=found, note=note, unloaded=False)
@@ -119,14 +122,30 @@ def _disturbed() -> LifecycleError:
     )
 
 
-def _put_back(balancer: Balancer, former: Note, changes: t.Mapping[str, tuple[bytes, bytes]]) -> None:
-    """Give back the former texts where ours are, and forget the act. nginx has not loaded ours, so it need not be told."""
+def _put_back(balancer: Balancer, former: Note, changes: t.Mapping[str, tuple[bytes, bytes]], cause: BaseException) -> None:
+    """Give back the former texts where ours are, and forget the act. nginx has not loaded ours, so it need not be told.
+
+    One file that cannot be put back does not keep the others from it. Raises LifecycleError (HALF_DONE); then the note stays.
+    """
+    failed: dict[str, str] = {}
     for real, (before, after) in changes.items():
-        with open(real, "rb") as handle:
-            ours = handle.read() == after
-        if ours:
-            replace(real, before)
-    balancer.notes.write(former)
+        try:
+            with open(real, "rb") as handle:
+                ours = handle.read() == after
+            if ours:
+                replace(real, before)
+        except (LifecycleError, OSError) as exc:
+            failed[real] = str(exc)
+    if failed:
+        raise LifecycleError(
+            "%s Nor could what was written be taken back: %s" % (cause, " ".join(failed.values())),
+            HALF_DONE,
+            "nginx goes on with what it had, but these files hold changed lines: %s. Run this again, or take the change back."
+            % ", ".join(failed),
+            {"files": failed},
+        ) from cause
+    with contextlib.suppress(OSError):  # a note that stays costs the next act a reload, and nothing else
+        balancer.notes.write(former)
 
 
 def _remember(balancer: Balancer, tree: Tree, found: Family) -> Note:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import time
 import typing as t
@@ -17,13 +18,15 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules imp
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.balancer import Balancer, Seen
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.processes import Family, connections
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reach import Names, dead
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import UNCONFIRMED, apply, shown
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import HALF_DONE, UNCONFIRMED, apply, shown
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.rules import parse_endpoint, select, touched
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import Edit
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import Edit, read_tree
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import (
     OUT,
     Server,
     check_name,
+    entries,
+    group,
     lua_balancers,
     require_no_lua,
 )
@@ -122,6 +125,7 @@ class Traffic(abc.ABC):
         self.mended: set[str] = set()
         self._seen: Seen | None = None
         self._diff = ""
+        self._doubtful_after = False
         self._looked = 0.0
         self._start = time.monotonic()
 
@@ -146,7 +150,8 @@ class Traffic(abc.ABC):
             verdict = self._run()
         except LifecycleError as exc:
             verdict = Verdict.from_error(exc)
-        return Outcome(self.before, self.after, self.before != self.after or bool(self.mended), verdict, self._more())
+        changed = self.before != self.after or bool(self.mended) or self._doubtful_after
+        return Outcome(self.before, self.after, changed, verdict, self._more())
 
     def _run(self) -> Verdict:
         try:
@@ -251,12 +256,23 @@ class Traffic(abc.ABC):
         try:
             seen = apply(self.balancer, self.seen, edits, was, seconds)
         except LifecycleError as exc:
-            if exc.code != UNCONFIRMED:
+            if exc.code in (UNCONFIRMED, HALF_DONE):
+                self._doubt()
+            else:
                 self._diff = ""
                 self.mended.clear()
             raise
         self._take(seen)
+        self._doubtful_after = False
         self.after = {server.key: server.stable for server in self.targets}
+
+    def _doubt(self) -> None:
+        """What nginx has loaded is not known now: tell what it will load next."""
+        self._doubtful_after = True
+        with contextlib.suppress(LifecycleError, OSError):
+            keys = {server.key for server in self.targets}
+            servers = group(entries(read_tree(self.balancer.config)))
+            self.after = {**self.after, **{server.key: server.stable for server in servers if server.key in keys}}
 
     def count(self) -> None:
         """See which workers hold connections to the servers."""

@@ -265,12 +265,24 @@ def test_master_that_does_not_react(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     stuck = act(lab, "drain", deadline=4)
     assert stuck.verdict.code == "drain.not_put_back", stuck.verdict
     assert "has not started new workers" in stuck.verdict.reason
+    assert stuck.changed  # not known, so not denied
     os.kill(lab.master, signal.SIGCONT)
     assert lab.be() == text
     ready = act(lab, "ready", resume=True)
     assert ready.verdict.passed, ready.verdict
     assert lab.be() == text
     assert lab.answers() == {"s1", "s2"}
+
+
+def test_ready_that_the_master_does_not_react_to(lab: Lab) -> None:
+    """The files say what the next reload of anybody's will do."""
+    drained = act(lab, "drain")
+    os.kill(lab.master, signal.SIGSTOP)
+    stuck = act(lab, "ready", deadline=2)
+    assert stuck.verdict.code == "nginx.reload_unconfirmed", stuck.verdict
+    assert (stuck.before, stuck.after, stuck.changed) == (drained.after, drained.before, True)
+    os.kill(lab.master, signal.SIGCONT)
+    assert act(lab, "ready", resume=True).verdict.passed
 
 
 def test_nginx_does_not_run(lab: Lab) -> None:
@@ -496,6 +508,50 @@ def test_file_that_cannot_be_replaced(make_lab: MakeLab, monkeypatch: pytest.Mon
     monkeypatch.undo()
     assert count == 3
     assert act(lab, "drain").verdict.passed
+
+
+@pytest.mark.parametrize("which", ["be.conf", "z.conf"])
+def test_file_that_cannot_be_put_back(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    """Both were replaced, then nothing more can be done to one of them: the other one is put back, and it is said."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import files, program
+
+    lab = make_lab()
+    lab.write()
+    (lab.upstreams / "z.conf").write_text("upstream z { server %s; server %s; }" % tuple(web.address for web in lab.web.values()))
+    lab.start()
+    texts, workers, real, count = state(lab)[0], lab.workers(), os.replace, 0
+
+    def once(source: str, target: str) -> None:
+        nonlocal count
+        if str(target).endswith(which):
+            count += 1
+            if count > 1:
+                raise OSError(30, "Read-only file system")
+        real(source, target)
+
+    same, asked = program.Tester.require_same, list[int]()
+
+    def gone(tester: t.Any, tree: t.Any) -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise LifecycleError("It was killed.", "nginx.broken")
+        same(tester, tree)
+
+    monkeypatch.setattr(files.os, "replace", once)
+    monkeypatch.setattr(program.Tester, "require_same", gone)
+    drained = act(lab, "drain")
+    monkeypatch.undo()
+    assert drained.verdict.code == "drain.not_put_back", drained.verdict
+    assert "It was killed." in drained.verdict.reason
+    assert "Read-only file system" in drained.verdict.reason
+    left = {name for name, text in state(lab)[0].items() if text != texts[name]}
+    assert left == {"conf.d/" + which}
+    assert drained.changed
+    assert {key.split("/")[0] for key, found in drained.after.items() if found["admin"]} == {which[0].replace("b", "be")}
+    assert lab.workers() == workers
+    assert act(lab, "ready", restore=drained.before).verdict.passed
+    assert state(lab)[0] == texts
 
 
 def test_floor_counts_only_servers_that_take_connections(make_lab: MakeLab) -> None:
