@@ -135,7 +135,9 @@ class Drain(Traffic):
             server.key: dict(self.before[server.key]) for server in self.targets if not self.before[server.key]["admin"]
         }
         try:
-            self.set({server.key: self.wanted(server) for server in self.targets}, max(self.left_s - self.reserve_s, 2.0))
+            self.set(
+                {server.key: self.wanted(server) for server in self.targets}, max(self.left_s - self.reserve_s, 2.0), ends=False
+            )
         except LifecycleError as exc:
             if exc.code not in (UNCONFIRMED, HALF_DONE):  # then the files are as they were, and nginx was told nothing
                 self._ours = {}
@@ -276,6 +278,7 @@ class Drain(Traffic):
         found = sorted(key for key, was in self.before.items() if was["admin"])
         if found:
             reason += " Out of traffic before this call: %s." % ", ".join(found)
+        self.end_drain(list(self.before), max(self.left_s, 2.0))
         return Verdict("pass", code, reason, evidence=evidence)
 
     def _left_over(self, seen: Progress) -> LifecycleError:

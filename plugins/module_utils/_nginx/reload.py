@@ -67,16 +67,21 @@ def shown(servers: t.Iterable[Server], edits: t.Collection[Edit]) -> str:
     return "".join(part + "\n" for part in parts)
 
 
-def apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float) -> Seen:
+def apply(
+    balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float, ends: bool = True
+) -> Seen:
     """Make the edits and a reload (also without edits, when the note says that one is missing). Returns what is there after it.
 
-    ``was`` is what the servers were before. Raises LifecycleError; unless its code is UNCONFIRMED or HALF_DONE, the files are as they were then.
+    ``was`` is what the servers were before; without ``ends`` it stays noted until the drain has passed. Raises LifecycleError; unless its code
+    is UNCONFIRMED or HALF_DONE, the files are as they were then.
     """
     with balancer.notes.held(seconds):
-        return _apply(balancer, seen, edits, was, seconds)
+        return _apply(balancer, seen, edits, was, seconds, ends)
 
 
-def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float) -> Seen:
+def _apply(
+    balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float, ends: bool
+) -> Seen:
     _require_untouched(seen.tree.sources)
     changes = texts(seen.tree, edits)
     for real in changes:
@@ -86,7 +91,9 @@ def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Map
         _require_untouched(seen.tree.sources)  # nginx may take long over it
     wanted = {real: (digest(before), digest(after)) for real, (before, after) in changes.items()}
     # What is on disk now is what the workers have loaded, or look() would have refused it: known for good, whatever becomes of file times.
-    known = Note(loaded=seen.tree.digests, workers=[worker.id for worker in seen.family.current])
+    known = dataclasses.replace(
+        _unended(seen.servers, seen.drained), loaded=seen.tree.digests, workers=[worker.id for worker in seen.family.current]
+    )
     former = seen.note if seen.unloaded else known
     told = False
     try:
@@ -106,8 +113,11 @@ def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Map
             with held_back():
                 _put_back(balancer, former, changes, exc)
         raise
-    note = _remember(balancer, tree, found)
-    return dataclasses.replace(seen, tree=tree, servers=tuple(group(entries(tree))), family=found, note=note, unloaded=False)
+    servers = tuple(group(entries(tree)))
+    drained = {key: admin for key, admin in seen.drained.items() if key not in was}
+    drained.update({} if ends else was)
+    note = _remember(balancer, tree, found, _unended(servers, drained))
+    return dataclasses.replace(seen, tree=tree, servers=servers, family=found, note=note, unloaded=False, drained=drained)
 
 
 def _require_untouched(sources: t.Iterable[Source]) -> None:
@@ -148,10 +158,17 @@ def _put_back(balancer: Balancer, former: Note, changes: t.Mapping[str, tuple[by
         balancer.notes.write(former)
 
 
-def _remember(balancer: Balancer, tree: Tree, found: Family) -> Note:
+def _unended(servers: t.Iterable[Server], drained: t.Mapping[str, int]) -> Note:
+    """What a note says of drains that have not ended."""
+    sources = [entry.place.source for server in servers if server.key in drained for entry in server.entries]
+    return Note(drained=dict(drained), files={source.path: source.digest for source in sources})
+
+
+def _remember(balancer: Balancer, tree: Tree, found: Family, unended: Note) -> Note:
     """Note what these workers have surely loaded: files that are still those that nginx read. Else the act is only ended."""
-    same = all(_is_untouched(source) for source in tree.sources)
-    note = Note(loaded=tree.digests, workers=[worker.id for worker in found.current]) if same else Note()
+    note = unended
+    if all(_is_untouched(source) for source in tree.sources):
+        note = dataclasses.replace(unended, loaded=tree.digests, workers=[worker.id for worker in found.current])
     balancer.notes.write(note)
     return note
 

@@ -123,6 +123,7 @@ class Traffic(abc.ABC):
         self.held: dict[int, dict[tuple[str, int], int]] = {}
         self.family: Family | None = None
         self.mended: set[str] = set()
+        self._cut: set[str] = set()  # drained by an act that was cut while it waited
         self._seen: Seen | None = None
         self._diff = ""
         self._doubtful_after = False
@@ -164,6 +165,7 @@ class Traffic(abc.ABC):
     def _decide_and_act(self) -> Verdict:
         self.look()
         self.before = self.after = self.running()
+        self._cut = set(self.seen.drained) & {server.key for server in self.targets if server.out}
         unknown = sorted((set(self.request.restore) | set(self.request.expect or ())) - set(self.before))
         if unknown:
             raise BadInputError(
@@ -222,8 +224,14 @@ class Traffic(abc.ABC):
             )
 
     def running(self) -> Stable:
-        """What the servers are for the running nginx: what the files say, but before an act of ours that was cut."""
+        """What the servers are for the running nginx: what the files say, but before an act of ours that was cut.
+
+        What a drain that has not ended has taken out counts as it was before, too: that is what a failure or ready goes back to.
+        """
         found = {server.key: server.stable for server in self.targets}
+        for key, admin in self.seen.drained.items():
+            if key in found and found[key]["admin"]:
+                found[key]["admin"] = admin
         if self.seen.unloaded:
             for key, admin in self.seen.note.was.items():
                 if key in found:
@@ -244,17 +252,24 @@ class Traffic(abc.ABC):
                     found += entry.take_out() if wanted[server.key]["admin"] else entry.bring_in()
         return sorted(set(found))
 
-    def set(self, wanted: t.Mapping[str, t.Mapping[str, int]], seconds: float) -> None:
-        """Bring servers to ``wanted`` and let nginx load it. Without a change it only reloads, where a cut act left that undone."""
+    def set(self, wanted: t.Mapping[str, t.Mapping[str, int]], seconds: float, ends: bool = True) -> None:
+        """Bring servers to ``wanted`` and let nginx load it. Without a change it only reloads, where a cut act left that undone.
+
+        Without ``ends`` what they were stays noted until end_drain(): a drain that is cut in its wait is taken back by the next call.
+        """
         edits = self.edits(wanted)
+        self.mended.update(self._cut & set(wanted))
         if not edits and not self.seen.unloaded:
+            self.after = {server.key: server.stable for server in self.targets}
+            if ends:
+                self.end_drain(wanted, seconds)
             return
         was = {key: self.before[key]["admin"] for key in wanted}
         self._diff += shown(self.seen.servers, edits)
         if self.seen.unloaded:
             self.mended.update(wanted)
         try:
-            seen = apply(self.balancer, self.seen, edits, was, seconds)
+            seen = apply(self.balancer, self.seen, edits, was, seconds, ends)
         except LifecycleError as exc:
             if exc.code in (UNCONFIRMED, HALF_DONE):
                 self._doubt()
@@ -265,6 +280,11 @@ class Traffic(abc.ABC):
         self._take(seen)
         self._doubtful_after = False
         self.after = {server.key: server.stable for server in self.targets}
+
+    def end_drain(self, keys: t.Collection[str], seconds: float) -> None:
+        """That these servers are out, or are not, is final: the note that would have it taken back goes."""
+        if set(keys) & set(self.balancer.notes.read().drained):
+            self.balancer.notes.end_drain(keys, seconds)
 
     def _doubt(self) -> None:
         """What nginx has loaded is not known now: tell what it will load next."""
