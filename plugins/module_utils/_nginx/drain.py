@@ -250,7 +250,7 @@ class Drain(Traffic):
         def cut() -> Progress:
             seen = self._progress()
             for worker in self._stale_workers():
-                if (worker.pid in seen.old or self._strict) and alive(worker):
+                if worker.pid in seen.old and alive(worker):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(worker.pid, signal.SIGTERM)
                     ended.setdefault("old worker %d" % worker.pid, seen.old.get(worker.pid, 0))
@@ -293,6 +293,8 @@ class Drain(Traffic):
                 ", ".join(self._unseen) or "none was found"
             )
         elif self._strict:
+            if not seen.old:
+                hint = "Give a longer deadline. They hold no connection to the servers, so policy shutdown does not end them."
             hint += " Other upstreams use the address too (or it is a name), so only the end of all old workers proves it."
         return LifecycleError(
             "After %.1f s connections are left: %s. What this call drained was put back."
