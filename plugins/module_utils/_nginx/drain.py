@@ -315,11 +315,22 @@ class Drain(Traffic):
             self.set({key: {"admin": 0} for key in ours if key in here}, UNDO_S)
             self._diff = ""
         except (LifecycleError, OSError) as exc:
+            hint = "In the configuration, the server lines of %s may still say `down`. Look at them, then reload nginx." % (
+                ", ".join(sorted(ours))
+            )
+            if isinstance(
+                cause, ForeignChangeError
+            ):  # who it was must be found out first: that says more than what followed from it
+                raise ForeignChangeError(
+                    cause.msg,
+                    cause.code,
+                    "Find out who did. What was drained was not put back (%s) %s" % (exc, hint),
+                    {**cause.evidence, "not_put_back": sorted(ours)},
+                ) from exc
             raise LifecycleError(
                 "%s What was drained could not be put back: %s" % (cause, exc.msg if isinstance(exc, LifecycleError) else exc),
                 "drain.not_put_back",
-                "In the configuration, the server lines of %s may still say `down`. Look at them, then reload nginx."
-                % ", ".join(sorted(ours)),
+                hint,
             ) from exc
 
 
