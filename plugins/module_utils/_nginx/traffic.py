@@ -205,6 +205,19 @@ class Traffic(abc.ABC):
     def look(self) -> None:
         """See nginx, and find the servers anew."""
         self._take(self.balancer.look())
+        self._require_ours_only()
+
+    def _require_ours_only(self) -> None:
+        """Our reload would activate an act on other servers that was cut, and nobody would look after it. Raises LifecycleError."""
+        others = sorted(set(self.seen.note.was) - {server.key for server in self.targets}) if self.seen.unloaded else []
+        if others:
+            raise LifecycleError(
+                "An act on %s was cut before nginx had surely loaded it. A reload for this act would activate that, too."
+                % ", ".join(others),
+                "nginx.cut_act",
+                "Nothing was done. Run drain or ready for these servers first (all of them in one call, with the same backends), then this again.",
+                {"servers": others},
+            )
 
     def _take(self, seen: Seen) -> None:
         self._seen, self.family, self._looked = seen, seen.family, time.monotonic()

@@ -13,7 +13,7 @@ import typing as t
 import pytest
 
 from tests.integration.nginx.conftest import act
-from tests.integration.nginx.lab import Lab
+from tests.integration.nginx.lab import Lab, pause
 
 MakeLab = t.Callable[..., Lab]
 
@@ -202,6 +202,26 @@ def test_a_ready_that_was_killed_is_ended_by_the_next_call(make_lab: MakeLab, po
     assert ready.after == drained.before
     assert plain(lab) == texts
     assert lab.answers() == {"s1", "s2"}
+
+
+@pytest.mark.parametrize("point", POINTS[1:])
+def test_an_act_on_other_servers_does_not_end_the_one_that_was_killed(make_lab: MakeLab, point: str) -> None:
+    """Its drain was never checked against what these servers need."""
+    lab = two_files(make_lab)
+    before = act(lab, "drain", check_mode=True).before
+    killed(point, lab, "drain")
+    pause(0.5)  # what nginx was told of by the act that was killed is done then
+    texts, workers = plain(lab), lab.workers()
+    for kind, check_mode in (("drain", False), ("ready", False), ("drain", True)):
+        refused = act(lab, kind, ["s2"], check_mode=check_mode, min_available=0)
+        assert refused.verdict.code == "nginx.cut_act", refused.verdict
+        assert all(name in refused.verdict.reason for name in before)
+        assert refused.verdict.evidence["servers"] == sorted(before)
+        assert not refused.changed
+    assert act(lab, "drain", backends=["be"]).verdict.code == "nginx.cut_act"  # a part of it is not it
+    assert (plain(lab), lab.workers()) == (texts, workers)
+    assert act(lab, "drain").verdict.passed
+    assert act(lab, "drain", ["s2"], min_available=0).verdict.passed
 
 
 def test_what_somebody_else_edited_after_the_kill_is_not_ours(make_lab: MakeLab) -> None:
