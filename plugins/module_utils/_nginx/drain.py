@@ -42,8 +42,9 @@ DECIDE_S = 2.0
 FLOOR_S = 1.0
 # Old workers that live on without a connection to the servers are looked at for this long, and so are all where not every way is seen.
 QUIET_S = 1.0
-# Requests that come by such a way may be short.
+# Requests that come by such a way may be short: so often, and at least so many times, however slow a look is on a busy host.
 DENSE_S = 0.05
+DENSE_LOOKS = 20
 # Even policy fail gives old workers the moment that they need to end.
 GRACE_S = 0.5
 
@@ -75,6 +76,7 @@ class Drain(Traffic):
         self._strict = False
         self._unseen: list[str] = []
         self._quiet_since = 0.0
+        self._quiet_looks = 0
         self._probed = 0.0
         self._shorts = 0
 
@@ -197,7 +199,9 @@ class Drain(Traffic):
         old = {pid: count for pid, count in totals.items() if pid in stale}
         current = {} if self._narrow else {pid: count for pid, count in totals.items() if pid not in stale}
         if old or current:
-            self._quiet_since = time.monotonic()
+            self._quiet_since, self._quiet_looks = time.monotonic(), 0
+        else:
+            self._quiet_looks += 1
         if time.monotonic() - self._probed >= FLOOR_S:
             self.probe()
             self._probed = time.monotonic()
@@ -206,7 +210,7 @@ class Drain(Traffic):
             old,
             current,
             tuple(sorted(stale)),
-            time.monotonic() - self._quiet_since >= QUIET_S,
+            time.monotonic() - self._quiet_since >= QUIET_S and (not self._doubtful or self._quiet_looks >= DENSE_LOOKS),
             self._shorts > 1,
         )
 

@@ -409,9 +409,9 @@ def test_short_requests_by_a_way_that_is_not_seen_are_noticed(make_lab: MakeLab)
     stop = threading.Event()
 
     def visit() -> None:
-        while not stop.wait(0.012):
+        while not stop.wait(0.01):
             client = Client(port)
-            client.get("/slow/0.006")
+            client.get("/slow/0.01")
             client.close()
 
     thread = threading.Thread(target=visit)
