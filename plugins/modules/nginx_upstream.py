@@ -181,7 +181,7 @@ servers:
       lines: ["/etc/nginx/conf.d/keystone.conf:2"]
       connections: 0
 mended:
-  description: Servers for which the reload of an act that had been cut was made up for.
+  description: Servers for which an act that had been cut was made up for, by its reload or by its end.
   returned: always
   type: list
   elements: str

@@ -38,7 +38,10 @@ SLACK_S = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """One look. ``unloaded``: an act of ours was cut before its reload was confirmed, so what nginx has loaded is not known."""
+    """One look. ``unloaded``: an act of ours was cut before its reload was confirmed, so what nginx has loaded is not known.
+
+    ``drained``: what servers were before a drain of ours that was loaded and has not ended: it waits, or was cut in its wait.
+    """
 
     tree: Tree
     servers: tuple[Server, ...]
@@ -49,6 +52,7 @@ class Seen:
     started_with: t.Mapping[str, str]
     suspicious: tuple[str, ...]
     unloaded: bool
+    drained: t.Mapping[str, int]
 
     @property
     def upstreams(self) -> set[str]:
@@ -157,6 +161,7 @@ class Balancer:
             started_with,
             tuple(self._suspicious(tree, mine, note)),
             unloaded,
+            _unended(note, tree),
         )
 
     def _build(self, key: tuple[int, int], program: str) -> Build:
@@ -237,6 +242,17 @@ def _is_cut(note: Note, tree: Tree) -> bool:
     """Whether the note's act was cut: its files hold the text before it or after it, and nothing that somebody else wrote."""
     held = {source.real: source.digest for source in tree.sources}
     return bool(note.texts) and all(held.get(real) in pair for real, pair in note.texts.items())
+
+
+def _unended(note: Note, tree: Tree) -> dict[str, int]:
+    """The note's drains that have not ended, when the files are as they left them, or as an act after them that was cut."""
+    pairs = {source.path: note.texts.get(source.real, ()) for source in tree.sources}
+    held = tree.digests
+
+    def ours(path: str, left: str) -> bool:
+        return held.get(path) == left or (left in pairs.get(path, ()) and held[path] in pairs[path])
+
+    return dict(note.drained) if all(ours(path, left) for path, left in note.files.items()) else {}
 
 
 def _some(names: t.Sequence[str], most: int = 5) -> str:

@@ -20,11 +20,19 @@ import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import ForeignChangeError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.processes import Proc, alive, family, processes
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import UNCONFIRMED
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import HALF_DONE, UNCONFIRMED
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.rules import beside, servers_are, shortages
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.traffic import POLL_S, UNDO_S, Stable, Traffic
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import read_tree, stamp
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import OUT, Direct, Server, directs, entries, group
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import (
+    OUT,
+    Direct,
+    Server,
+    directs,
+    entries,
+    group,
+    lua_balancers,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
@@ -32,8 +40,11 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 DECIDE_S = 2.0
 # How often the other servers are tried while waiting. Short twice in a row is short.
 FLOOR_S = 1.0
-# Old workers that live on without a connection to the servers are looked at for this long.
+# Old workers that live on without a connection to the servers are looked at for this long, and so are all where not every way is seen.
 QUIET_S = 1.0
+# Requests that come by such a way may be short: so often, and at least so many times, however slow a look is on a busy host.
+DENSE_S = 0.05
+DENSE_LOOKS = 20
 # Even policy fail gives old workers the moment that they need to end.
 GRACE_S = 0.5
 
@@ -65,6 +76,7 @@ class Drain(Traffic):
         self._strict = False
         self._unseen: list[str] = []
         self._quiet_since = 0.0
+        self._quiet_looks = 0
         self._probed = 0.0
         self._shorts = 0
 
@@ -80,7 +92,8 @@ class Drain(Traffic):
         # Then connections to the address prove nothing: other upstreams go on using it.
         self._narrow = bool(others or past)
         self._strict = self._narrow or any(not server.address.is_ip or server.first.dynamic for server in self.targets)
-        self._unseen = [way.place.where for way in ways if way.address is None][:5]
+        unseen = [way.place for way in ways if way.address is None] + lua_balancers(self.seen.tree)
+        self._unseen = [place.where for place in unseen][:5]
         left: dict[str, int] = {}
 
         def short() -> dict[str, int]:
@@ -124,9 +137,11 @@ class Drain(Traffic):
             server.key: dict(self.before[server.key]) for server in self.targets if not self.before[server.key]["admin"]
         }
         try:
-            self.set({server.key: self.wanted(server) for server in self.targets}, max(self.left_s - self.reserve_s, 2.0))
+            self.set(
+                {server.key: self.wanted(server) for server in self.targets}, max(self.left_s - self.reserve_s, 2.0), ends=False
+            )
         except LifecycleError as exc:
-            if exc.code != UNCONFIRMED:  # then the files are as they were, and nginx was told nothing
+            if exc.code not in (UNCONFIRMED, HALF_DONE):  # then the files are as they were, and nginx was told nothing
                 self._ours = {}
             raise
         self._stale = {worker.id for worker in self.seen.family.leaving}
@@ -139,7 +154,8 @@ class Drain(Traffic):
             impatient = self.request.policy == "fail" and time.monotonic() - begun >= GRACE_S
             return "drain.sessions_left" if impatient and left else ""
 
-        waited = wait(self._progress, self._empty, max(self.left_s - self.reserve_s, 0.5), hopeless, poll_s=POLL_S)
+        poll_s = DENSE_S if self._doubtful else POLL_S
+        waited = wait(self._progress, self._empty, max(self.left_s - self.reserve_s, 0.5), hopeless, poll_s=poll_s)
         if waited.reached:
             return self._done(
                 "drain.done",
@@ -161,7 +177,14 @@ class Drain(Traffic):
     def _empty(self, seen: Progress) -> bool:
         if seen.error is not None or seen.current or seen.short:
             return False
+        if self._doubtful and not seen.quiet:
+            return False
         return not seen.alive or (not self._strict and not seen.old and seen.quiet)
+
+    @property
+    def _doubtful(self) -> bool:
+        """New workers, too, may send requests to the servers, by a way that nobody can see in the configuration."""
+        return bool(self._unseen) and not self._narrow
 
     def _progress(self) -> Progress:
         try:
@@ -174,17 +197,20 @@ class Drain(Traffic):
         totals = {pid: sum(held.values()) for pid, held in self.held.items()}
         stale = {worker.pid for worker in self._stale_workers()}
         old = {pid: count for pid, count in totals.items() if pid in stale}
-        if old:
-            self._quiet_since = time.monotonic()
+        current = {} if self._narrow else {pid: count for pid, count in totals.items() if pid not in stale}
+        if old or current:
+            self._quiet_since, self._quiet_looks = time.monotonic(), 0
+        else:
+            self._quiet_looks += 1
         if time.monotonic() - self._probed >= FLOOR_S:
             self.probe()
             self._probed = time.monotonic()
             self._shorts = self._shorts + 1 if self._short() else 0
         return Progress(
             old,
-            {} if self._narrow else {pid: count for pid, count in totals.items() if pid not in stale},
+            current,
             tuple(sorted(stale)),
-            time.monotonic() - self._quiet_since >= QUIET_S,
+            time.monotonic() - self._quiet_since >= QUIET_S and (not self._doubtful or self._quiet_looks >= DENSE_LOOKS),
             self._shorts > 1,
         )
 
@@ -228,13 +254,13 @@ class Drain(Traffic):
         def cut() -> Progress:
             seen = self._progress()
             for worker in self._stale_workers():
-                if (worker.pid in seen.old or self._strict) and alive(worker):
+                if worker.pid in seen.old and alive(worker):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(worker.pid, signal.SIGTERM)
                     ended.setdefault("old worker %d" % worker.pid, seen.old.get(worker.pid, 0))
             return seen
 
-        waited = wait(cut, self._empty, max(self.left_s - 0.5, 1.5), poll_s=POLL_S)
+        waited = wait(cut, self._empty, max(self.left_s - 0.5, 1.5), poll_s=DENSE_S if self._doubtful else POLL_S)
         if waited.last.error is not None:
             raise waited.last.error
         if not waited.reached:
@@ -256,6 +282,7 @@ class Drain(Traffic):
         found = sorted(key for key, was in self.before.items() if was["admin"])
         if found:
             reason += " Out of traffic before this call: %s." % ", ".join(found)
+        self.end_drain(list(self.before), max(self.left_s, 2.0))
         return Verdict("pass", code, reason, evidence=evidence)
 
     def _left_over(self, seen: Progress) -> LifecycleError:
@@ -265,11 +292,13 @@ class Drain(Traffic):
         parts += ["old worker %d lives on" % pid for pid in seen.alive if self._strict and pid not in seen.old]
         parts += ["worker %d holds %d, by a way that this module does not see" % pair for pair in sorted(seen.current.items())]
         hint = "From outside, requests and websockets look alike. Give a longer deadline, or policy shutdown to end them."
-        if seen.current:
+        if seen.current or (self._doubtful and not seen.old):
             hint = "Look for a variable in a proxy_pass, or Lua code, that sends requests to the server: %s." % (
                 ", ".join(self._unseen) or "none was found"
             )
         elif self._strict:
+            if not seen.old:
+                hint = "Give a longer deadline. They hold no connection to the servers, so policy shutdown does not end them."
             hint += " Other upstreams use the address too (or it is a name), so only the end of all old workers proves it."
         return LifecycleError(
             "After %.1f s connections are left: %s. What this call drained was put back."
@@ -290,11 +319,22 @@ class Drain(Traffic):
             self.set({key: {"admin": 0} for key in ours if key in here}, UNDO_S)
             self._diff = ""
         except (LifecycleError, OSError) as exc:
+            hint = "In the configuration, the server lines of %s may still say `down`. Look at them, then reload nginx." % (
+                ", ".join(sorted(ours))
+            )
+            if isinstance(
+                cause, ForeignChangeError
+            ):  # who it was must be found out first: that says more than what followed from it
+                raise ForeignChangeError(
+                    cause.msg,
+                    cause.code,
+                    "Find out who did. What was drained was not put back (%s) %s" % (exc, hint),
+                    {**cause.evidence, "not_put_back": sorted(ours)},
+                ) from exc
             raise LifecycleError(
                 "%s What was drained could not be put back: %s" % (cause, exc.msg if isinstance(exc, LifecycleError) else exc),
                 "drain.not_put_back",
-                "In the configuration, the server lines of %s may still say `down`. Look at them, then reload nginx."
-                % ", ".join(sorted(ours)),
+                hint,
             ) from exc
 
 

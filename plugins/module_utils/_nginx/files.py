@@ -7,7 +7,7 @@
 
 The note lies below /var/lib/osops, not beside the configuration: nginx must never find it, and a folder that a pattern searches must
 not look changed. It says which texts an act was about to put where (until the reload is confirmed), and which texts which workers
-have surely loaded.
+have surely loaded; and what a drain that has not ended yet has found.
 """
 
 from __future__ import annotations
@@ -104,12 +104,16 @@ class Note:
 
     ``texts``: real path -> digests before and after, of an act whose reload is not confirmed. ``was``: what its servers were.
     ``loaded``: path -> digest, of what the workers in ``workers`` (number, start) have loaded.
+    ``drained``: what servers were before drains that are loaded, and have neither passed nor been put back. ``files``: path -> digest of
+    the files that hold their lines: where somebody else has changed one since, whether they are out is no longer ours.
     """
 
     texts: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     was: dict[str, int] = dataclasses.field(default_factory=dict)
     loaded: dict[str, str] = dataclasses.field(default_factory=dict)
     workers: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    drained: dict[str, int] = dataclasses.field(default_factory=dict)
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Notes:
@@ -152,6 +156,8 @@ class Notes:
                 {str(key): int(admin) for key, admin in data["was"].items()},
                 {str(name): str(value) for name, value in data["loaded"].items()},
                 [(int(pid), int(started)) for pid, started in data["workers"]],
+                {str(key): int(admin) for key, admin in data["drained"].items()},
+                {str(name): str(value) for name, value in data["files"].items()},
             )
         except (FileNotFoundError, NotADirectoryError):
             return Note()
@@ -160,6 +166,14 @@ class Notes:
                 "The note %s of an earlier act cannot be read." % self.path,
                 hint="Compare the configuration with what it should be, reload nginx, then remove the note.",
             ) from exc
+
+    def end_drain(self, keys: t.Collection[str], seconds: float) -> None:
+        """A drain of these servers has passed: that they are out is no longer to be taken back by itself. Raises OSError or DeadlineError."""
+        with self.held(seconds):
+            note = self.read()
+            left = {key: admin for key, admin in note.drained.items() if key not in keys}
+            if left != note.drained:
+                self.write(dataclasses.replace(note, drained=left))
 
     def write(self, note: Note) -> None:
         """Raises OSError."""

@@ -155,6 +155,27 @@ def connections(mine: Family, endpoints: t.Collection[Endpoint], proc: str = "/p
     The tables are those of nginx's own network namespace.
     """
     wanted = set(endpoints)
+    owner = _owners(mine, proc)
+    remotes: list[tuple[str, Endpoint]] = []
+    for table in _TABLES:
+        try:
+            with open(os.path.join(proc, str(mine.master.pid), "net", table), encoding="ascii") as handle:
+                remote = parse_connections(handle.read())
+        except (FileNotFoundError, ProcessLookupError):  # No IPv6 in this kernel, or nginx has ended: then nothing is held.
+            continue
+        remotes += [("socket:[%s]" % inode, endpoint) for inode, endpoint in remote.items() if endpoint in wanted]
+    if any(name not in owner for name, _endpoint in remotes):  # opened meanwhile, or somebody else's
+        owner = {**owner, **_owners(mine, proc)}
+    found: dict[int, dict[Endpoint, int]] = {}
+    for name, endpoint in remotes:
+        if name in owner:
+            counts = found.setdefault(owner[name], {})
+            counts[endpoint] = counts.get(endpoint, 0) + 1
+    return found
+
+
+def _owners(mine: Family, proc: str) -> dict[str, int]:
+    """What each worker holds open, by the name of its link."""
     owner: dict[str, int] = {}
     for worker in mine.workers:
         folder = os.path.join(proc, str(worker.pid), "fd")
@@ -168,19 +189,7 @@ def connections(mine: Family, endpoints: t.Collection[Endpoint], proc: str = "/p
                 "nginx.workers_unseen",
                 "Run the task with become.",
             ) from exc
-    found: dict[int, dict[Endpoint, int]] = {}
-    for table in _TABLES:
-        try:
-            with open(os.path.join(proc, str(mine.master.pid), "net", table), encoding="ascii") as handle:
-                remote = parse_connections(handle.read())
-        except (FileNotFoundError, ProcessLookupError):  # No IPv6 in this kernel, or nginx has ended: then nothing is held.
-            continue
-        for inode, endpoint in remote.items():
-            pid = owner.get("socket:[%s]" % inode)
-            if pid is not None and endpoint in wanted:
-                counts = found.setdefault(pid, {})
-                counts[endpoint] = counts.get(endpoint, 0) + 1
-    return found
+    return owner
 
 
 def _link(path: str) -> str:

@@ -12,6 +12,7 @@ workers are the only signs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -37,6 +38,8 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._signals import he
 from ansible_collections.osops.lifecycle.plugins.module_utils._wait import wait
 
 UNCONFIRMED, REFUSED = "nginx.reload_unconfirmed", "nginx.reload_refused"
+# Files hold what nginx was not told of, because they could not be put back.
+HALF_DONE = "nginx.half_done"
 
 
 def texts(tree: Tree, edits: t.Collection[Edit]) -> dict[str, tuple[bytes, bytes]]:
@@ -64,31 +67,39 @@ def shown(servers: t.Iterable[Server], edits: t.Collection[Edit]) -> str:
     return "".join(part + "\n" for part in parts)
 
 
-def apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float) -> Seen:
+def apply(
+    balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float, ends: bool = True
+) -> Seen:
     """Make the edits and a reload (also without edits, when the note says that one is missing). Returns what is there after it.
 
-    ``was`` is what the servers were before. Raises LifecycleError; unless its code is UNCONFIRMED, the files are as they were then.
+    ``was`` is what the servers were before; without ``ends`` it stays noted until the drain has passed. Raises LifecycleError; unless its code
+    is UNCONFIRMED or HALF_DONE, the files are as they were then.
     """
     with balancer.notes.held(seconds):
-        return _apply(balancer, seen, edits, was, seconds)
+        return _apply(balancer, seen, edits, was, seconds, ends)
 
 
-def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float) -> Seen:
-    if not all(_is_untouched(source) for source in seen.tree.sources):
-        raise _disturbed()
+def _apply(
+    balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Mapping[str, int], seconds: float, ends: bool
+) -> Seen:
+    _require_untouched(seen.tree.sources)
     changes = texts(seen.tree, edits)
     for real in changes:
         check_replaceable(real)
     if changes:
         seen.tester.try_out(seen.tree, edits, balancer.notes.folder)
+        _require_untouched(seen.tree.sources)  # nginx may take long over it
     wanted = {real: (digest(before), digest(after)) for real, (before, after) in changes.items()}
     # What is on disk now is what the workers have loaded, or look() would have refused it: known for good, whatever becomes of file times.
-    known = Note(loaded=seen.tree.digests, workers=[worker.id for worker in seen.family.current])
+    known = dataclasses.replace(
+        _unended(seen.servers, seen.drained), loaded=seen.tree.digests, workers=[worker.id for worker in seen.family.current]
+    )
     former = seen.note if seen.unloaded else known
     told = False
     try:
         balancer.notes.write(dataclasses.replace(former, texts={**former.texts, **wanted}, was=dict(was)))
         for real, (_before, after) in changes.items():
+            _require_untouched(source for source in seen.tree.sources if source.real == real)
             replace(real, after)
         tree = read_tree(balancer.config)
         expected = {source.path: wanted.get(source.real, ("", source.digest))[1] for source in seen.tree.sources}
@@ -100,10 +111,19 @@ def _apply(balancer: Balancer, seen: Seen, edits: t.Collection[Edit], was: t.Map
     except BaseException as exc:
         if not told or (isinstance(exc, LifecycleError) and exc.code == REFUSED):
             with held_back():
-                _put_back(balancer, former, changes)
+                _put_back(balancer, former, changes, exc)
         raise
-    note = _remember(balancer, tree, found)
-    return dataclasses.replace(seen, tree=tree, servers=tuple(group(entries(tree))), family=found, note=note, unloaded=False)
+    servers = tuple(group(entries(tree)))
+    drained = {key: admin for key, admin in seen.drained.items() if key not in was}
+    drained.update({} if ends else was)
+    note = _remember(balancer, tree, found, _unended(servers, drained))
+    return dataclasses.replace(seen, tree=tree, servers=servers, family=found, note=note, unloaded=False, drained=drained)
+
+
+def _require_untouched(sources: t.Iterable[Source]) -> None:
+    """Our text was made from what these files held: whatever came since would be overwritten. Raises LifecycleError."""
+    if not all(_is_untouched(source) for source in sources):
+        raise _disturbed()
 
 
 def _disturbed() -> LifecycleError:
@@ -112,20 +132,43 @@ def _disturbed() -> LifecycleError:
     )
 
 
-def _put_back(balancer: Balancer, former: Note, changes: t.Mapping[str, tuple[bytes, bytes]]) -> None:
-    """Give back the former texts where ours are, and forget the act. nginx has not loaded ours, so it need not be told."""
+def _put_back(balancer: Balancer, former: Note, changes: t.Mapping[str, tuple[bytes, bytes]], cause: BaseException) -> None:
+    """Give back the former texts where ours are, and forget the act. nginx has not loaded ours, so it need not be told.
+
+    One file that cannot be put back does not keep the others from it. Raises LifecycleError (HALF_DONE); then the note stays.
+    """
+    failed: dict[str, str] = {}
     for real, (before, after) in changes.items():
-        with open(real, "rb") as handle:
-            ours = handle.read() == after
-        if ours:
-            replace(real, before)
-    balancer.notes.write(former)
+        try:
+            with open(real, "rb") as handle:
+                ours = handle.read() == after
+            if ours:
+                replace(real, before)
+        except (LifecycleError, OSError) as exc:
+            failed[real] = str(exc)
+    if failed:
+        raise LifecycleError(
+            "%s Nor could what was written be taken back: %s" % (cause, " ".join(failed.values())),
+            HALF_DONE,
+            "nginx goes on with what it had, but these files hold changed lines: %s. Run this again, or take the change back."
+            % ", ".join(failed),
+            {"files": failed},
+        ) from cause
+    with contextlib.suppress(OSError):  # a note that stays costs the next act a reload, and nothing else
+        balancer.notes.write(former)
 
 
-def _remember(balancer: Balancer, tree: Tree, found: Family) -> Note:
+def _unended(servers: t.Iterable[Server], drained: t.Mapping[str, int]) -> Note:
+    """What a note says of drains that have not ended."""
+    sources = [entry.place.source for server in servers if server.key in drained for entry in server.entries]
+    return Note(drained=dict(drained), files={source.path: source.digest for source in sources})
+
+
+def _remember(balancer: Balancer, tree: Tree, found: Family, unended: Note) -> Note:
     """Note what these workers have surely loaded: files that are still those that nginx read. Else the act is only ended."""
-    same = all(_is_untouched(source) for source in tree.sources)
-    note = Note(loaded=tree.digests, workers=[worker.id for worker in found.current]) if same else Note()
+    note = unended
+    if all(_is_untouched(source) for source in tree.sources):
+        note = dataclasses.replace(unended, loaded=tree.digests, workers=[worker.id for worker in found.current])
     balancer.notes.write(note)
     return note
 

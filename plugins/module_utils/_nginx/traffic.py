@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import time
 import typing as t
@@ -17,10 +18,18 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._haproxy.rules imp
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.balancer import Balancer, Seen
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.processes import Family, connections
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reach import Names, dead
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import UNCONFIRMED, apply, shown
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.reload import HALF_DONE, UNCONFIRMED, apply, shown
 from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.rules import parse_endpoint, select, touched
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import Edit
-from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import OUT, Server, check_name
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.tree import Edit, read_tree
+from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams import (
+    OUT,
+    Server,
+    check_name,
+    entries,
+    group,
+    lua_balancers,
+    require_no_lua,
+)
 from ansible_collections.osops.lifecycle.plugins.module_utils._settle import settle
 from ansible_collections.osops.lifecycle.plugins.module_utils._signals import held_back
 from ansible_collections.osops.lifecycle.plugins.module_utils._verdict import Verdict
@@ -114,8 +123,10 @@ class Traffic(abc.ABC):
         self.held: dict[int, dict[tuple[str, int], int]] = {}
         self.family: Family | None = None
         self.mended: set[str] = set()
+        self._cut: set[str] = set()  # drained by an act that was cut while it waited
         self._seen: Seen | None = None
         self._diff = ""
+        self._doubtful_after = False
         self._looked = 0.0
         self._start = time.monotonic()
 
@@ -140,7 +151,8 @@ class Traffic(abc.ABC):
             verdict = self._run()
         except LifecycleError as exc:
             verdict = Verdict.from_error(exc)
-        return Outcome(self.before, self.after, self.before != self.after or bool(self.mended), verdict, self._more())
+        changed = self.before != self.after or bool(self.mended) or self._doubtful_after
+        return Outcome(self.before, self.after, changed, verdict, self._more())
 
     def _run(self) -> Verdict:
         try:
@@ -153,6 +165,7 @@ class Traffic(abc.ABC):
     def _decide_and_act(self) -> Verdict:
         self.look()
         self.before = self.after = self.running()
+        self._cut = set(self.seen.drained) & {server.key for server in self.targets if server.out}
         unknown = sorted((set(self.request.restore) | set(self.request.expect or ())) - set(self.before))
         if unknown:
             raise BadInputError(
@@ -192,10 +205,24 @@ class Traffic(abc.ABC):
     def look(self) -> None:
         """See nginx, and find the servers anew."""
         self._take(self.balancer.look())
+        self._require_ours_only()
+
+    def _require_ours_only(self) -> None:
+        """Our reload would activate an act on other servers that was cut, and nobody would look after it. Raises LifecycleError."""
+        others = sorted(set(self.seen.note.was) - {server.key for server in self.targets}) if self.seen.unloaded else []
+        if others:
+            raise LifecycleError(
+                "An act on %s was cut before nginx had surely loaded it. A reload for this act would activate that, too."
+                % ", ".join(others),
+                "nginx.cut_act",
+                "Nothing was done. Run drain or ready for these servers first (all of them in one call, with the same backends), then this again.",
+                {"servers": others},
+            )
 
     def _take(self, seen: Seen) -> None:
         self._seen, self.family, self._looked = seen, seen.family, time.monotonic()
         self.targets = select(seen.servers, seen.upstreams, self.request.endpoints, self.request.backends, self.names.resolve)
+        require_no_lua(self.targets, lua_balancers(seen.tree))
 
     def look_again(self) -> None:
         """Before an act that was waited for: nothing of it may have changed meanwhile. Raises ForeignChangeError."""
@@ -210,8 +237,14 @@ class Traffic(abc.ABC):
             )
 
     def running(self) -> Stable:
-        """What the servers are for the running nginx: what the files say, but before an act of ours that was cut."""
+        """What the servers are for the running nginx: what the files say, but before an act of ours that was cut.
+
+        What a drain that has not ended has taken out counts as it was before, too: that is what a failure or ready goes back to.
+        """
         found = {server.key: server.stable for server in self.targets}
+        for key, admin in self.seen.drained.items():
+            if key in found and found[key]["admin"]:
+                found[key]["admin"] = admin
         if self.seen.unloaded:
             for key, admin in self.seen.note.was.items():
                 if key in found:
@@ -232,24 +265,47 @@ class Traffic(abc.ABC):
                     found += entry.take_out() if wanted[server.key]["admin"] else entry.bring_in()
         return sorted(set(found))
 
-    def set(self, wanted: t.Mapping[str, t.Mapping[str, int]], seconds: float) -> None:
-        """Bring servers to ``wanted`` and let nginx load it. Without a change it only reloads, where a cut act left that undone."""
+    def set(self, wanted: t.Mapping[str, t.Mapping[str, int]], seconds: float, ends: bool = True) -> None:
+        """Bring servers to ``wanted`` and let nginx load it. Without a change it only reloads, where a cut act left that undone.
+
+        Without ``ends`` what they were stays noted until end_drain(): a drain that is cut in its wait is taken back by the next call.
+        """
         edits = self.edits(wanted)
+        self.mended.update(self._cut & set(wanted))
         if not edits and not self.seen.unloaded:
+            self.after = {server.key: server.stable for server in self.targets}
+            if ends:
+                self.end_drain(wanted, seconds)
             return
         was = {key: self.before[key]["admin"] for key in wanted}
         self._diff += shown(self.seen.servers, edits)
         if self.seen.unloaded:
             self.mended.update(wanted)
         try:
-            seen = apply(self.balancer, self.seen, edits, was, seconds)
+            seen = apply(self.balancer, self.seen, edits, was, seconds, ends)
         except LifecycleError as exc:
-            if exc.code != UNCONFIRMED:
+            if exc.code in (UNCONFIRMED, HALF_DONE):
+                self._doubt()
+            else:
                 self._diff = ""
                 self.mended.clear()
             raise
         self._take(seen)
+        self._doubtful_after = False
         self.after = {server.key: server.stable for server in self.targets}
+
+    def end_drain(self, keys: t.Collection[str], seconds: float) -> None:
+        """That these servers are out, or are not, is final: the note that would have it taken back goes."""
+        if set(keys) & set(self.balancer.notes.read().drained):
+            self.balancer.notes.end_drain(keys, seconds)
+
+    def _doubt(self) -> None:
+        """What nginx has loaded is not known now: tell what it will load next."""
+        self._doubtful_after = True
+        with contextlib.suppress(LifecycleError, OSError):
+            keys = {server.key for server in self.targets}
+            servers = group(entries(read_tree(self.balancer.config)))
+            self.after = {**self.after, **{server.key: server.stable for server in servers if server.key in keys}}
 
     def count(self) -> None:
         """See which workers hold connections to the servers."""

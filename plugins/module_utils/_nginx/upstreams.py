@@ -21,6 +21,7 @@ OUT = 1
 WORD = "down"
 OUT_WORDS = ("down", "drain")
 PASSES = ("proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass")
+LUA_BALANCERS = ("balancer_by_lua", "balancer_by_lua_block", "balancer_by_lua_file")
 _PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 
@@ -148,19 +149,12 @@ class Direct:
 
 
 def entries(tree: Tree) -> list[Entry]:
-    """Every server line of every upstream. Raises BadInputError for an upstream that other code than nginx's decides about."""
+    """Every server line of every upstream."""
     found = []
     for place in tree.places:
         block = place.inside[-1] if place.inside else None
         if block is None or block.name != "upstream" or len(place.inside) != 2:
             continue
-        if place.directive.lua:
-            raise BadInputError(
-                "%s: Lua code decides in upstream %s which server is asked, so `%s` does not hold there."
-                % (place.where, block.values[0], WORD),
-                "nginx.lua",
-                "This driver cannot serve such an upstream. Nothing was changed.",
-            )
         if place.directive.name == "server" and place.directive.values and block.values:
             found.append(_entry(place, place.inside[0].name, block.values[0]))
     return found
@@ -178,6 +172,25 @@ def _entry(place: Place, kind: str, upstream: str) -> Entry:
         "backup" in words[1:],
         any(word == "resolve" or word.startswith("service=") for word in words[1:]),
     )
+
+
+def lua_balancers(tree: Tree) -> list[Place]:
+    """Where Lua code, in a block or in a file, decides in an upstream which server is asked."""
+    return [place for place in tree.places if len(place.inside) == 2 and place.directive.name in LUA_BALANCERS]
+
+
+def require_no_lua(chosen: t.Iterable[Server], balancers: t.Iterable[Place]) -> None:
+    """Refuse servers of an upstream that other code than nginx's decides about. Raises BadInputError."""
+    concerned = {(server.first.kind, server.first.upstream) for server in chosen}
+    for place in balancers:
+        kind, upstream = place.inside[0].name, place.inside[1].values[:1]
+        if (kind, "".join(upstream)) in concerned:
+            raise BadInputError(
+                "%s: Lua code decides in upstream %s which server is asked, so `%s` does not hold there."
+                % (place.where, upstream[0], WORD),
+                "nginx.lua",
+                "This driver cannot serve such an upstream. Nothing was changed.",
+            )
 
 
 def directs(tree: Tree, upstreams: t.Collection[str]) -> list[Direct]:

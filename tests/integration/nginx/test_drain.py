@@ -163,6 +163,24 @@ def test_shutdown_ends_the_tunnel_at_the_deadline_only(lab: Lab) -> None:
     assert lab.old_workers() == []
 
 
+def test_shutdown_spares_old_workers_that_serve_only_others(make_lab: MakeLab) -> None:
+    """Where only their end would prove the drain it fails: what they do is not ours to end."""
+    lab = make_lab()
+    lab.write()
+    (lab.upstreams / "z.conf").write_text(
+        "upstream other { server %s; server %s; }" % (lab.web["s1"].address, lab.web["s2"].address)
+    )
+    lab.start()
+    tunnel, text = lab.websocket_on("s2"), lab.be()
+    (old,) = lab.workers()
+    drained = act(lab, "drain", backends=["be"], policy="shutdown", deadline=4)
+    assert drained.verdict.code == "drain.sessions_left", drained.verdict
+    assert "old worker %d lives on" % old in drained.verdict.reason
+    assert "policy shutdown does not end them" in drained.verdict.hint
+    assert tunnel.echoes()
+    assert lab.be() == text
+
+
 def test_old_worker_that_serves_only_others_lives_on(lab: Lab) -> None:
     tunnel = lab.websocket_on("s2")
     (old,) = lab.workers()

@@ -182,6 +182,40 @@ def test_somebody_edits_another_file_while_ours_is_written(make_lab: MakeLab, mo
     assert not refusal.changed
 
 
+@pytest.mark.parametrize("moment", ["tried", "noted", "replaced"])
+def test_somebody_edits_the_same_file_before_ours_is_written(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Our text was made from the former one: theirs must not be lost by it."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import files, program, reload
+
+    lab = make_lab()
+    lab.write()
+    theirs = lab.upstreams / "z.conf"
+    theirs.write_text("upstream z { server %s; server %s; }" % tuple(web.address for web in lab.web.values()))
+    lab.start()
+    text, edit, workers = lab.be(), theirs.read_text() + "# theirs\n", lab.workers()
+    owner, name = {
+        "tried": (program.Tester, "try_out"),
+        "noted": (files.Notes, "write"),
+        "replaced": (reload, "replace"),
+    }[moment]
+    real, calls = getattr(owner, name), list[int]()
+
+    def meanwhile(*given: t.Any) -> None:
+        real(*given)
+        calls.append(1)
+        if len(calls) == 1:
+            theirs.write_text(edit)
+
+    monkeypatch.setattr(owner, name, meanwhile)
+    refusal = act(lab, "drain")
+    assert refusal.verdict.code == "nginx.unlike", refusal.verdict
+    assert (lab.be(), theirs.read_text()) == (text, edit)
+    assert lab.workers() == workers
+    assert not refusal.changed
+
+
 def test_the_files_themselves_are_tested_before_nginx_is_told(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only the copies: what these were tested with may be gone a moment later, here the folder of a log."""
     from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import reload
@@ -231,12 +265,24 @@ def test_master_that_does_not_react(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     stuck = act(lab, "drain", deadline=4)
     assert stuck.verdict.code == "drain.not_put_back", stuck.verdict
     assert "has not started new workers" in stuck.verdict.reason
+    assert stuck.changed  # not known, so not denied
     os.kill(lab.master, signal.SIGCONT)
     assert lab.be() == text
     ready = act(lab, "ready", resume=True)
     assert ready.verdict.passed, ready.verdict
     assert lab.be() == text
     assert lab.answers() == {"s1", "s2"}
+
+
+def test_ready_that_the_master_does_not_react_to(lab: Lab) -> None:
+    """The files say what the next reload of anybody's will do."""
+    drained = act(lab, "drain")
+    os.kill(lab.master, signal.SIGSTOP)
+    stuck = act(lab, "ready", deadline=2)
+    assert stuck.verdict.code == "nginx.reload_unconfirmed", stuck.verdict
+    assert (stuck.before, stuck.after, stuck.changed) == (drained.after, drained.before, True)
+    os.kill(lab.master, signal.SIGCONT)
+    assert act(lab, "ready", resume=True).verdict.passed
 
 
 def test_nginx_does_not_run(lab: Lab) -> None:
@@ -299,6 +345,21 @@ def test_server_past_every_upstream(make_lab: MakeLab) -> None:
     only.web = {}
 
 
+def test_upstream_that_lua_decides_in(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This nginx has no Lua: a directive that it does have stands for it."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import upstreams
+
+    monkeypatch.setattr(upstreams, "LUA_BALANCERS", ("keepalive",))
+    lab = make_lab()
+    lab.write("upstream be { server %(s1)s; server %(s2)s; } upstream lua { server %(s2)s; keepalive 1; }")
+    lab.start()
+    refused(lab, "nginx.lua", "be.conf:1: Lua code decides in upstream lua", names=["s2"])
+    refused(lab, "nginx.lua", names=["s2"], check_mode=True)
+    drained = act(lab, "drain")
+    assert drained.verdict.passed, drained.verdict
+    assert drained.verdict.evidence["variables"] == ["%s:1" % (lab.upstreams / "be.conf")]
+
+
 def test_way_by_a_variable_is_named(make_lab: MakeLab) -> None:
     lab = make_lab()
     lab.write(http="server { listen unix:%s/x.sock; location / { set $to %%(s1)s; proxy_pass http://$to; } }" % lab.folder)
@@ -335,6 +396,35 @@ def test_a_way_that_is_not_seen_is_noticed_by_its_connections(make_lab: MakeLab)
     assert "by a way that this module does not see" in drained.verdict.reason
     assert "nginx.conf:" in drained.verdict.hint
     assert not lab.down("s1")
+
+
+def test_short_requests_by_a_way_that_is_not_seen_are_noticed(make_lab: MakeLab) -> None:
+    """Between two of them nothing is connected: one look is not enough."""
+    from tests.integration.haproxy.lab import Client
+    from tests.ports import free_port
+
+    lab, port = make_lab(), free_port()
+    lab.write(http="server { listen 127.0.0.1:%d; location / { set $to %%(s1)s; proxy_pass http://$to; } }" % port)
+    lab.start()
+    stop = threading.Event()
+
+    def visit() -> None:
+        while not stop.wait(0.01):
+            client = Client(port)
+            client.get("/slow/0.01")
+            client.close()
+
+    thread = threading.Thread(target=visit)
+    thread.start()
+    try:
+        until(lambda: lab.web["s1"].seen > 0)
+        drained = act(lab, "drain", deadline=4, policy="fail")
+    finally:
+        stop.set()
+        thread.join()
+    assert drained.verdict.code == "drain.sessions_left", drained.verdict
+    assert not lab.down("s1")
+    assert act(lab, "drain").verdict.passed
 
 
 def test_name_with_several_addresses(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,6 +508,50 @@ def test_file_that_cannot_be_replaced(make_lab: MakeLab, monkeypatch: pytest.Mon
     monkeypatch.undo()
     assert count == 3
     assert act(lab, "drain").verdict.passed
+
+
+@pytest.mark.parametrize("which", ["be.conf", "z.conf"])
+def test_file_that_cannot_be_put_back(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    """Both were replaced, then nothing more can be done to one of them: the other one is put back, and it is said."""
+    from ansible_collections.osops.lifecycle.plugins.module_utils._errors import LifecycleError
+    from ansible_collections.osops.lifecycle.plugins.module_utils._nginx import files, program
+
+    lab = make_lab()
+    lab.write()
+    (lab.upstreams / "z.conf").write_text("upstream z { server %s; server %s; }" % tuple(web.address for web in lab.web.values()))
+    lab.start()
+    texts, workers, real, count = state(lab)[0], lab.workers(), os.replace, 0
+
+    def once(source: str, target: str) -> None:
+        nonlocal count
+        if str(target).endswith(which):
+            count += 1
+            if count > 1:
+                raise OSError(30, "Read-only file system")
+        real(source, target)
+
+    same, asked = program.Tester.require_same, list[int]()
+
+    def gone(tester: t.Any, tree: t.Any) -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise LifecycleError("It was killed.", "nginx.broken")
+        same(tester, tree)
+
+    monkeypatch.setattr(files.os, "replace", once)
+    monkeypatch.setattr(program.Tester, "require_same", gone)
+    drained = act(lab, "drain")
+    monkeypatch.undo()
+    assert drained.verdict.code == "drain.not_put_back", drained.verdict
+    assert "It was killed." in drained.verdict.reason
+    assert "Read-only file system" in drained.verdict.reason
+    left = {name for name, text in state(lab)[0].items() if text != texts[name]}
+    assert left == {"conf.d/" + which}
+    assert drained.changed
+    assert {key.split("/")[0] for key, found in drained.after.items() if found["admin"]} == {which[0].replace("b", "be")}
+    assert lab.workers() == workers
+    assert act(lab, "ready", restore=drained.before).verdict.passed
+    assert state(lab)[0] == texts
 
 
 def test_floor_counts_only_servers_that_take_connections(make_lab: MakeLab) -> None:

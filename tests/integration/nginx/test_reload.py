@@ -53,6 +53,22 @@ def test_a_reload_that_lost_the_drain_is_noticed(lab: Lab) -> None:
     assert lab.answers() == {"s1", "s2"}
 
 
+def test_an_edit_that_drops_the_drain_and_is_not_loaded_is_somebody_elses_change(lab: Lab) -> None:
+    """It keeps us from putting back, too; that follows from it, and is said beside it."""
+    text = lab.be()
+    lab.websocket_on("s1")
+    timer = later(1.0, lambda: (lab.upstreams / "be.conf").write_text(text))
+    drained = act(lab, "drain", deadline=20)
+    timer.join()
+    workers = lab.workers()
+    assert drained.verdict.code == "expect.foreign", drained.verdict
+    assert "back into traffic" in drained.verdict.reason
+    assert "What was drained was not put back" in drained.verdict.hint
+    assert "be.conf" in drained.verdict.hint
+    assert drained.verdict.evidence["not_put_back"] == ["be/" + lab.web["s1"].address]
+    assert (lab.be(), lab.workers()) == (text, workers)
+
+
 def test_an_edit_during_the_wait_that_is_not_loaded_is_not_loaded_by_the_way_back(lab: Lab) -> None:
     """The drain fails; putting back would activate what somebody has half done. It is said, and not done."""
     lab.websocket_on("s1")

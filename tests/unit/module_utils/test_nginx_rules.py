@@ -20,6 +20,8 @@ from ansible_collections.osops.lifecycle.plugins.module_utils._nginx.upstreams i
     directs,
     entries,
     group,
+    lua_balancers,
+    require_no_lua,
 )
 
 NAMES = {"one.example": {"192.0.2.1"}, "two.example": {"192.0.2.1", "192.0.2.2"}}
@@ -92,11 +94,16 @@ def test_a_name_with_two_addresses_is_taken_out_by_its_name_only(tmp_path: Path)
     assert chosen(found, "two.example:80") == ["a/two.example:80"]
 
 
-def test_lua_in_an_upstream_is_refused_and_elsewhere_passed_over(tmp_path: Path) -> None:
-    elsewhere = "http { server { content_by_lua_block { x = '}' } } upstream a { server 192.0.2.1:80; } }"
-    assert [server.key for server in servers(tmp_path, elsewhere)] == ["a/192.0.2.1:80"]
+@pytest.mark.parametrize("lua", ["balancer_by_lua_block { x = '}' }", "balancer_by_lua_file /etc/nginx/which.lua;"])
+@pytest.mark.parametrize("kind", ["http", "stream"])
+def test_lua_in_the_upstream_of_a_server_is_refused_and_elsewhere_passed_over(tmp_path: Path, kind: str, lua: str) -> None:
+    elsewhere = "%s { server { content_by_lua_block { x = '}' } } upstream b { server 192.0.2.1:80; }" % kind
+    read = tree(tmp_path, elsewhere + " upstream a { server 0.0.0.1:80;\n %s } }" % lua)
+    found = {server.key: server for server in group(entries(read))}
+    assert sorted(found) == ["a/0.0.0.1:80", "b/192.0.2.1:80"]
+    require_no_lua([found["b/192.0.2.1:80"]], lua_balancers(read))
     with pytest.raises(BadInputError, match=r"nginx\.conf:2: Lua code decides in upstream a which server is asked") as error:
-        servers(tmp_path, "http { upstream a { server 0.0.0.1;\n balancer_by_lua_block { } } }")
+        require_no_lua(found.values(), lua_balancers(read))
     assert error.value.code == "nginx.lua"
 
 
