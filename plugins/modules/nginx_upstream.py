@@ -123,7 +123,7 @@ EXAMPLES = r"""
             servers: ["{{ ansible_host }}:5000"]
             restore: "{{ item.before }}"
           delegate_to: "{{ item.item }}"
-          loop: "{{ drained.results | selectattr('before', 'defined') }}"
+          loop: "{{ drained.results | selectattr('before', 'defined') | selectattr('before') }}"
           loop_control:
             label: "{{ item.item }}"
 
