@@ -197,8 +197,10 @@ def test_a_change_whose_answer_is_lost_is_put_back(lab: Lab) -> None:
 def start(lab: Lab, collections: Path, names: t.Sequence[str] = ("s1",), **given: t.Any) -> subprocess.Popen[str]:
     """The module as a process of its own."""
     wanted = {**params(lab, names), "scope": "test-nginx-plus", **given}
+    # Whoever started these tests may ignore signals (nohup does), and what is ignored stays ignored.
+    heard = ["env", "--default-signal=HUP,INT,TERM"]
     process = subprocess.Popen(
-        [sys.executable, "-m", MODULE],
+        [*heard, sys.executable, "-m", MODULE],
         env={**os.environ, "PYTHONPATH": str(collections)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
