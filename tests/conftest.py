@@ -32,7 +32,8 @@ COLLECTIONS = Path(os.environ["OSOPS_COLLECTIONS"]).resolve() if os.environ.get(
 
 # Imports in this process (unit tests), and every ansible-playbook that a test starts, see the same collection.
 sys.path.insert(0, str(COLLECTIONS))
-os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
+# Beside it the drivers of others that tests need. Before anything loads Ansible, which reads this once.
+os.environ["ANSIBLE_COLLECTIONS_PATH"] = "%s:%s" % (COLLECTIONS, REPOSITORY / "tests" / "collections")
 os.environ.setdefault("LC_ALL", "C.UTF-8")
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the osops.lifecycle authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rig, and the collection of somebody else's driver beside ours."""
+"""The rig, and a bench for each driver."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ __all__ = ["may_change", "rig_inventory", "untouched"]
 
 
 @pytest.fixture(scope="session")
-def rig(repository: Path, rig_inventory: Path, collections: Path) -> Rig:
+def rig(repository: Path, rig_inventory: Path) -> Rig:
     """The running rig, or a skip that says what is missing."""
-    os.environ["ANSIBLE_COLLECTIONS_PATH"] = "%s:%s" % (collections, repository / "tests" / "collections")
     return Rig(rig_inventory, repository)
 
 
