@@ -130,7 +130,10 @@ def test_a_real_balancer_is_understood(worlds: Worlds, port: int) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"osops_services": "nonesuch"}, "There is no recipe for the service nonesuch. Known are: echo, keystone, memcached, placement."),
+        (
+            {"osops_services": "nonesuch"},
+            "There is no recipe for the service nonesuch. Known are: echo, keystone, memcached, placement.",
+        ),
         (
             {"osops_export_hosts": "nobody"},
             "osops_export_hosts names nobody, which is neither a group nor a host of the inventory.",
