@@ -45,15 +45,17 @@ class ActionModule(ActionBase):
         # What was there is put back by the same way. It has the time that it needs: half of it would be worse than late.
         end = max(end, time.monotonic() + DEADLINE_S)
         former = {**args["release"], "version": begun["before"]["release"], "id": None}
-        back = halves.UNKNOWN if former["version"] is None else ours(release=former, expect=None, resume=True)
+        ran = begun["before"]["running"]
+        # apt may have failed before it did anything; what had not run before is not started for that.
+        back = {"failed": True} if ran else ours(release=former, stage="settle", expect=None)
+        if back.get("failed"):
+            back = halves.UNKNOWN if former["version"] is None else ours(release=former, expect=None, resume=True)
         if "apt" in back:
             _unless_alone(playbook)
             again = self._apt(back["apt"], task_vars)
-            stage = "finish" if begun["before"]["running"] else "settle"
+            stage = "finish" if ran else "settle"
             back = {"failed": True, "msg": again} if again else ours(release=former, stage=stage, expect=None)
-        return halves.whole(
-            begun, {**back, **halves.why(failed, back, begun["before"]["running"]), "changed": bool(back.get("failed"))}
-        )
+        return halves.whole(begun, {**back, **halves.why(failed, back, ran), "changed": bool(back.get("failed"))})
 
     def _apt(self, asked: dict[str, t.Any], task_vars: t.Any) -> str:
         """Let apt do it with nothing but what is kept; returns why it failed, empty when it did not."""

@@ -8,12 +8,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 
 from ansible_collections.osops.lifecycle.plugins.module_utils import _environment, _instance, _process, _systemd
 from ansible_collections.osops.lifecycle.plugins.module_utils._errors import BadInputError, LifecycleError
 from ansible_collections.osops.lifecycle.plugins.module_utils._hand import Report
 from ansible_collections.osops.lifecycle.plugins.module_utils._packages import dpkg, kept, proof
+
+# It stands in a sources.list and in an apt.conf.
+_PLAIN = re.compile(r"[A-Za-z0-9/._+-]+\Z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,12 @@ class Wanted:
         also = tuple(dpkg.check_name(each) for each in release.get("packages") or ())
         component = _instance.check_component(instance["component"])
         path = _environment.check_path(instance["path"])
+        if not _PLAIN.match(path):
+            raise BadInputError(
+                "instance.path %r holds signs that apt's own files would read as something else." % (path,),
+                "input.path",
+                "It looks like /var/lib/osops/packages/keystone.",
+            )
         return cls(dpkg.check_name(release["package"]), version and dpkg.check_version(version), path, component, also)
 
 

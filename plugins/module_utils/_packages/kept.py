@@ -11,6 +11,7 @@ inside them, so that the programs of a release can be asked before it is install
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -167,7 +168,7 @@ def _keep(
             _environment.remove(path, os.path.basename(folder))
         os.rename(fresh, folder)
     except OSError as exc:
-        if exc.errno == 28:  # ENOSPC
+        if exc.errno == errno.ENOSPC:
             raise _no_space(path, 0, need) from exc
         raise
     finally:
@@ -177,7 +178,11 @@ def _keep(
 def open_for_apt(path: str, version: str, deadline: Deadline) -> None:
     """Let apt read the kept packages: with ``config_of`` it then knows them, and only them."""
     config = config_of(path, version)
-    done = run(["apt-get", "-q", "update"], deadline.remaining(), env={"APT_CONFIG": config.replace("apt.conf", "update.conf")})
+    done = run(
+        ["apt-get", "-q", "update"],
+        deadline.remaining(),
+        env={"APT_CONFIG": os.path.join(os.path.dirname(config), "update.conf")},
+    )
     if done.rc != 0:
         raise LifecycleError(
             "apt cannot read the kept packages in %s: %s" % (os.path.dirname(config), done.err.strip()[:300]), "package.kept"

@@ -160,6 +160,22 @@ def test_what_was_stopped_stays_so_when_nothing_could_be_moved(rig: Rig, host: s
     assert "stays stopped, as it was" in answer["msg"]
 
 
+@pytest.mark.parametrize("ran", [True, False], ids=["it ran", "it was stopped"])
+def test_apt_that_fails_before_it_has_moved_anything(rig: Rig, two: str, drive: Drive, ran: bool) -> None:
+    """A hook of the host forbids it: what ran runs again, and what did not is not started."""
+    drive("present", NEW)
+    if not ran:
+        drive("halted")
+    rig.shell(two, "echo 'DPkg::Pre-Invoke {\"false\";};' > /etc/apt/apt.conf.d/99forbidden")
+    try:
+        answer = drive("active", NEW)
+    finally:
+        rig.shell(two, "rm /etc/apt/apt.conf.d/99forbidden")
+    assert answer["verdict"]["code"] == "package.apt_failed", answer
+    assert (answer["changed"], answer["after"]) == (False, seen(OLD, OLD if ran else None, ran)), answer
+    assert rig.shell(two, "ls -d /run/systemd/system/* | grep toy || true") == ""
+
+
 def test_an_act_that_is_over_moves_nothing(rig: Rig, two: str, drive: Drive) -> None:
     """A control node that slept sends its apt when another one has long gone on: dpkg begins nothing."""
     drive("present", NEW)

@@ -52,6 +52,13 @@ def test_a_release_that_is_none(rig: Rig, two: str, drive: Drive, changed: dict[
     assert rig.shell(two, "ls -A %s/releases 2> /dev/null || true" % toy.PATH) == ""
 
 
+def test_a_path_that_apt_would_read_as_something_else(rig: Rig, two: str, drive: Drive) -> None:
+    before = rig.shell(two, RUNS)
+    place = {**toy.args("active", NEW)["instance"], "path": '/var/lib/osops/packages/a" b'}
+    refused(drive("present", NEW, instance=place), "input.path", "apt's own files would read as something else")
+    same(rig, two, before)
+
+
 def test_what_was_not_fetched_is_not_moved(rig: Rig, two: str, drive: Drive) -> None:
     before = rig.shell(two, RUNS)
     refused(drive("active", NEW), "artifact.not_present", "is not kept on this host", "Fetch it first")
